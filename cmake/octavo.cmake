@@ -1,0 +1,39 @@
+# Flags and the two functions every room and test uses.
+
+add_library(octavo_flags INTERFACE)
+# -ffp-contract=off: a scale or a quotient must be rounded where the source says, never fused (docs/numerics.md).
+target_compile_options(octavo_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -ffp-contract=off -fno-math-errno)
+target_include_directories(octavo_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_link_libraries(octavo_flags INTERFACE Threads::Threads fmt::fmt)
+if(OCTAVO_SANITIZE)
+  target_compile_options(octavo_flags INTERFACE
+    -fsanitize=${OCTAVO_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(octavo_flags INTERFACE -fsanitize=${OCTAVO_SANITIZE})
+endif()
+if(OCTAVO_FUZZ)
+  target_compile_options(octavo_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# octavo_room(NAME [DEPS room...]): library octavo_NAME from octavo/NAME/**.cc. DEPS name only rooms below it;
+# tests/layering_test.py checks the #include lines.
+function(octavo_room name)
+  cmake_parse_arguments(ROOM "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/octavo/${name}/*.cc)
+  add_library(octavo_${name} STATIC ${sources})
+  target_link_libraries(octavo_${name} PUBLIC octavo_flags ${ROOM_DEPS})
+  foreach(source ${sources})
+    # Only files named for an ISA get its flags, and all they define is in that ISA's namespace.
+    if(source MATCHES "_avx2\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mf16c")
+    endif()
+  endforeach()
+endfunction()
+
+# octavo_pch(TARGET header...): precompiled headers, where the same heavy headers stand in many files.
+function(octavo_pch target)
+  target_precompile_headers(${target} PRIVATE ${ARGN})
+endfunction()

@@ -1,0 +1,42 @@
+// CPU features through the compiler's cpuid helpers, which also check that the OS saves the registers.
+#include "octavo/base/cpu.h"
+
+#include <cstdlib>
+
+namespace octavo {
+
+std::string_view isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar: return "scalar";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+  }
+  return "?";
+}
+
+Isa detect_isa() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return Isa::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    return Isa::kAvx2;
+  }
+#endif
+  return Isa::kScalar;
+}
+
+Result<Isa> select_isa() {
+  const Isa best = detect_isa();
+  const char* forced = std::getenv("OCTAVO_ISA");
+  if (forced == nullptr || *forced == '\0') return best;
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (isa_name(isa) != forced) continue;
+    if (isa > best) return usage_error("OCTAVO_ISA={}: this machine has only {}", forced, isa_name(best));
+    return isa;
+  }
+  return usage_error("OCTAVO_ISA={}: not an instruction set; use scalar, avx2 or avx512", forced);
+}
+
+}  // namespace octavo

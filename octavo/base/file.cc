@@ -1,0 +1,158 @@
+// POSIX files: EINTR and short transfers are handled here, nowhere else.
+#include "octavo/base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <vector>
+
+namespace octavo {
+namespace {
+
+std::string system_message(int code) { return std::generic_category().message(code); }
+
+// Linux moves at most 0x7ffff000 bytes a call; a smaller round step keeps signals responsive.
+constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
+
+}  // namespace
+
+Status MemorySource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  if (offset > bytes_.size() || out.size() > bytes_.size() - offset) {
+    return failure("{}: ends at byte {}, {} bytes wanted at {}", name_, bytes_.size(), out.size(), offset);
+  }
+  if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
+  return {};
+}
+
+Result<File> File::open_read(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return failure("{}: cannot open: {}", path.string(), system_message(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) {
+    const int code = errno;
+    ::close(fd);
+    return failure("{}: cannot stat: {}", path.string(), system_message(code));
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return failure("{}: not a regular file", path.string());
+  }
+  return File(fd, path, static_cast<std::uint64_t>(info.st_size));
+}
+
+Result<File> File::create(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return failure("{}: cannot create: {}", path.string(), system_message(errno));
+  return File(fd, path, 0);
+}
+
+File::File(File&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), size_(std::exchange(other.size_, 0)) {}
+
+File& File::operator=(File&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = std::exchange(other.fd_, -1);
+    path_ = std::move(other.path_);
+    size_ = std::exchange(other.size_, 0);
+  }
+  return *this;
+}
+
+File::~File() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Status File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(fd_, out.data(), std::min(out.size(), kMaxTransfer), static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return failure("{}: read failed at byte {}: {}", path_.string(), offset, system_message(errno));
+    }
+    if (n == 0) return failure("{}: ends at byte {}, {} more bytes expected", path_.string(), offset, out.size());
+    offset += static_cast<std::uint64_t>(n);
+    out = out.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Status File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), std::min(bytes.size(), kMaxTransfer), static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return failure("{}: write failed at byte {}: {}", path_.string(), offset, system_message(errno));
+    }
+    offset += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Status File::resize(std::uint64_t size) {
+  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) {
+    return failure("{}: cannot set its length to {} bytes: {}", path_.string(), size, system_message(errno));
+  }
+  size_ = size;
+  return {};
+}
+
+Status File::sync() {
+  if (::fsync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  return {};
+}
+
+Status File::close() {
+  if (fd_ < 0) return {};
+  if (::close(std::exchange(fd_, -1)) != 0) {
+    return failure("{}: close failed: {}", path_.string(), system_message(errno));
+  }
+  return {};
+}
+
+Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
+  OCTAVO_ASSIGN(const File file, File::open_read(path));
+  if (file.size() > limit) return failure("{}: {} bytes, at most {} are read", path.string(), file.size(), limit);
+  std::string text(file.size(), '\0');
+  OCTAVO_TRY(file.read_at(0, as_writable_bytes(text)));
+  return text;
+}
+
+Status write_text_file(const std::filesystem::path& path, std::string_view text) {
+  OCTAVO_ASSIGN(File file, File::create(path));
+  OCTAVO_TRY(file.write_at(0, as_bytes(text)));
+  OCTAVO_TRY(file.sync());
+  return file.close();
+}
+
+Status copy_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  OCTAVO_ASSIGN(const File source, File::open_read(from));
+  OCTAVO_ASSIGN(File target, File::create(to));
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(source.size(), std::uint64_t{1} << 20));
+  for (std::uint64_t offset = 0; offset < source.size(); offset += buffer.size()) {
+    const auto part = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), source.size() - offset));
+    OCTAVO_TRY(source.read_at(offset, part));
+    OCTAVO_TRY(target.write_at(offset, part));
+  }
+  OCTAVO_TRY(target.sync());
+  return target.close();
+}
+
+Status sync_directory(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return failure("{}: cannot open: {}", path.string(), system_message(errno));
+  const int result = ::fsync(fd);
+  const int code = errno;
+  ::close(fd);
+  // Some network filesystems cannot sync a directory; that is not the user's error.
+  if (result != 0 && code != EINVAL) return failure("{}: sync failed: {}", path.string(), system_message(code));
+  return {};
+}
+
+}  // namespace octavo

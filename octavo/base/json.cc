@@ -1,0 +1,312 @@
+// JSON on nlohmann's SAX parser: no recursion, no exceptions leave this file.
+#include "octavo/base/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace octavo {
+namespace {
+
+std::string position(std::string_view text, std::size_t byte) {
+  byte = std::min(byte, text.size());
+  const std::string_view before = text.substr(0, byte);
+  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+  const std::size_t start = before.rfind('\n');
+  const std::size_t column = byte - (start == std::string_view::npos ? 0 : start + 1);
+  return fmt::format("{}:{}", line, std::max<std::size_t>(column, 1));
+}
+
+// nlohmann's message is "[json.exception...] parse error at line 1, column 2: syntax error while ... - reason";
+// the part after the last ": " or " - " that is for people starts behind the position.
+std::string readable(std::string_view what) {
+  if (const auto at = what.find("column "); at != std::string_view::npos) {
+    if (const auto colon = what.find(": ", at); colon != std::string_view::npos) what = what.substr(colon + 2);
+  } else if (const auto bracket = what.find("] "); bracket != std::string_view::npos) {
+    what = what.substr(bracket + 2);
+  }
+  constexpr std::size_t kLongest = 200;
+  std::string out(what.substr(0, kLongest));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  }
+  return out;
+}
+
+// Counts the bytes the lexer has taken, so that errors raised by a callback know where they are.
+struct CountingIterator {
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+  const char* at;
+  std::size_t* taken;
+  reference operator*() const { return *at; }
+  CountingIterator& operator++() {
+    ++at;
+    ++*taken;
+    return *this;
+  }
+  CountingIterator operator++(int) {
+    auto old = *this;
+    ++*this;
+    return old;
+  }
+  bool operator==(const CountingIterator& other) const { return at == other.at; }
+  bool operator!=(const CountingIterator& other) const { return at != other.at; }
+};
+
+// Adapts nlohmann's SAX to JsonEvents and keeps the first error.
+class Adapter {
+ public:
+  Adapter(JsonEvents& events, int max_depth) : events_(events), max_depth_(max_depth) {}
+
+  bool null() { return take(events_.null()); }
+  bool boolean(bool v) { return take(events_.boolean(v)); }
+  bool number_integer(Json::number_integer_t v) { return take(events_.integer(v)); }
+  bool number_unsigned(Json::number_unsigned_t v) { return take(events_.natural(v)); }
+  bool number_float(Json::number_float_t v, const std::string&) { return take(events_.real(v)); }
+  bool string(std::string& v) { return take(events_.string(v)); }
+  bool binary(Json::binary_t&) { return take(failure("binary value")); }
+  bool start_object(std::size_t) { return deeper() && take(events_.begin_object()); }
+  bool key(std::string& v) { return take(events_.key(v)); }
+  bool end_object() {
+    --depth_;
+    return take(events_.end_object());
+  }
+  bool start_array(std::size_t) { return deeper() && take(events_.begin_array()); }
+  bool end_array() {
+    --depth_;
+    return take(events_.end_array());
+  }
+  bool parse_error(std::size_t byte, const std::string&, const nlohmann::detail::exception& ex) {
+    error_ = failure("{}", readable(ex.what()));
+    byte_ = byte;
+    return false;
+  }
+
+  std::optional<Error>& error() { return error_; }
+  std::optional<std::size_t> byte() const { return byte_; }
+
+ private:
+  bool deeper() {
+    if (++depth_ > max_depth_) return take(failure("nested deeper than {} levels", max_depth_));
+    return true;
+  }
+  bool take(Status status) {
+    if (status.ok()) return true;
+    error_ = std::move(status).error();
+    return false;
+  }
+
+  JsonEvents& events_;
+  int max_depth_;
+  int depth_ = 0;
+  std::optional<Error> error_;
+  std::optional<std::size_t> byte_;
+};
+
+// Builds a Json tree, refusing duplicate keys in linear time (ordered_json looks keys up one by one).
+class TreeBuilder final : public JsonEvents {
+ public:
+  Status null() override { return put(Json(nullptr)); }
+  Status boolean(bool v) override { return put(Json(v)); }
+  Status integer(std::int64_t v) override { return put(Json(v)); }
+  Status natural(std::uint64_t v) override { return put(Json(v)); }
+  Status real(double v) override { return put(Json(v)); }
+  Status string(std::string& v) override { return put(Json(std::move(v))); }
+  Status begin_object() override {
+    open_.push_back({Json::object(), {}, {}});
+    return {};
+  }
+  Status key(std::string& name) override {
+    Level& level = open_.back();
+    if (!level.keys.insert(name).second) return failure("key \"{}\" appears twice", name);
+    level.key = std::move(name);
+    return {};
+  }
+  Status end_object() override { return close(); }
+  Status begin_array() override {
+    open_.push_back({Json::array(), {}, {}});
+    return {};
+  }
+  Status end_array() override { return close(); }
+
+  Json take() && { return std::move(root_); }
+
+ private:
+  struct Level {
+    Json value;
+    std::string key;  // of the member being parsed
+    std::unordered_set<std::string> keys;
+  };
+  Status put(Json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return {};
+    }
+    Level& level = open_.back();
+    if (level.value.is_array()) {
+      level.value.push_back(std::move(value));
+    } else {
+      using Members = std::vector<std::pair<const std::string, Json>>;
+      static_cast<Members&>(level.value.get_ref<Json::object_t&>()).emplace_back(std::move(level.key), std::move(value));
+    }
+    return {};
+  }
+  Status close() {
+    Json done = std::move(open_.back().value);
+    open_.pop_back();
+    return put(std::move(done));
+  }
+
+  std::vector<Level> open_;
+  Json root_;
+};
+
+// The end of the JSON string that starts at `i` (a quote): the index after its closing quote.
+std::size_t skip_string(std::string_view text, std::size_t i) {
+  for (++i; i < text.size() && text[i] != '"'; ++i) {
+    if (text[i] == '\\') ++i;
+  }
+  return std::min(i + 1, text.size());
+}
+
+// NaN and +-Infinity outside strings become null, padded so that positions stay.
+std::string blank_python_constants(std::string_view text) {
+  std::string out(text);
+  for (std::size_t i = 0; i < out.size();) {
+    if (out[i] == '"') {
+      i = skip_string(out, i);
+      continue;
+    }
+    bool replaced = false;
+    for (const std::string_view token : {"NaN", "-Infinity", "Infinity"}) {
+      if (std::string_view(out).substr(i).starts_with(token)) {
+        // "NaN" is one byte short of "null"; 0 is a number as well and nothing reads either.
+        const std::string_view with = token.size() < 4 ? "0" : "null";
+        out.replace(i, token.size(), std::string(with) + std::string(token.size() - with.size(), ' '));
+        i += token.size();
+        replaced = true;
+        break;
+      }
+    }
+    if (!replaced) ++i;
+  }
+  return out;
+}
+
+struct Member {
+  std::size_t begin, end;  // from the key's opening quote to behind the value
+  std::string_view key;    // raw, without quotes
+};
+
+// The members of the top-level object, by a scan that trusts the text to be valid JSON.
+std::vector<Member> top_level_members(std::string_view text) {
+  std::vector<Member> members;
+  int depth = 0;
+  bool in_member = false;
+  Member current{};
+  std::size_t value_end = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    if (c == '"') {
+      const std::size_t end = skip_string(text, i);
+      if (depth == 1 && !in_member) {
+        current = {i, end, text.substr(i + 1, end - i - 2)};
+        in_member = true;
+      }
+      i = value_end = end;
+      continue;
+    }
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if ((c == ',' && depth == 1) || (c == '}' && depth == 0)) {
+      if (in_member) {
+        current.end = value_end;
+        members.push_back(current);
+      }
+      in_member = false;
+    } else if (!std::isspace(static_cast<unsigned char>(c))) {
+      value_end = i + 1;
+    }
+    ++i;
+  }
+  return members;
+}
+
+}  // namespace
+
+Status parse_json_events(std::string_view text, std::string_view origin, int max_depth, JsonEvents& events) {
+  Adapter adapter(events, max_depth);
+  std::size_t taken = 0;
+  const CountingIterator first{text.data(), &taken};
+  const CountingIterator last{text.data() + text.size(), &taken};
+  const bool ok = Json::sax_parse(first, last, &adapter);
+  if (ok) return {};
+  Error error = adapter.error().value_or(failure("not JSON"));
+  error.message = fmt::format("{}:{}: {}", origin, position(text, adapter.byte().value_or(taken)), error.message);
+  return error;
+}
+
+Result<Json> parse_json(std::string_view text, std::string_view origin, const JsonOptions& options) {
+  std::string blanked;
+  if (options.python_constants && (text.find("NaN") != text.npos || text.find("Infinity") != text.npos)) {
+    blanked = blank_python_constants(text);
+    text = blanked;
+  }
+  TreeBuilder builder;
+  OCTAVO_TRY(parse_json_events(text, origin, options.max_depth, builder));
+  return std::move(builder).take();
+}
+
+std::string set_top_level_key(std::string_view text, std::string_view key, const Json& value) {
+  std::string printed = value.dump(2);
+  for (std::size_t i = 0; (i = printed.find('\n', i)) != std::string::npos; i += 3) printed.insert(i + 1, "  ");
+  const std::string member = fmt::format("{}: {}", Json(key).dump(), printed);
+  const auto members = top_level_members(text);
+  for (const Member& m : members) {
+    if (m.key == key) return std::string(text.substr(0, m.begin)) + member + std::string(text.substr(m.end));
+  }
+  if (members.empty()) return fmt::format("{{\n  {}\n}}\n", member);
+  const std::size_t end = members.back().end;
+  return fmt::format("{},\n  {}{}", text.substr(0, end), member, text.substr(end));
+}
+
+std::string remove_top_level_key(std::string_view text, std::string_view key) {
+  const auto members = top_level_members(text);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    if (members[i].key != key) continue;
+    // Take the separator too: up to the next member, or from the previous one.
+    std::size_t begin = members[i].begin;
+    std::size_t end = members[i].end;
+    if (i + 1 < members.size()) {
+      end = members[i + 1].begin;
+    } else if (i > 0) {
+      begin = members[i - 1].end;
+    }
+    return std::string(text.substr(0, begin)) + std::string(text.substr(end));
+  }
+  return std::string(text);
+}
+
+std::string_view json_type_name(const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::null: return "null";
+    case Json::value_t::object: return "an object";
+    case Json::value_t::array: return "a list";
+    case Json::value_t::string: return "a string";
+    case Json::value_t::boolean: return "a boolean";
+    case Json::value_t::number_integer:
+    case Json::value_t::number_unsigned: return "an integer";
+    case Json::value_t::number_float: return "a number";
+    default: return "something else";
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,51 @@
+// Plain threads: the work is long, so starting them costs nothing that matters.
+#include "octavo/base/workers.h"
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace octavo {
+
+int worker_count(int requested) {
+  if (requested > 0) return requested;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+Status run_workers(int threads, const std::function<Status(int worker)>& body) {
+  std::vector<std::optional<Error>> errors(static_cast<std::size_t>(threads));
+  const auto run = [&](int worker) {
+    if (Status status = body(worker); !status.ok()) {
+      errors[static_cast<std::size_t>(worker)] = std::move(status).error();
+    }
+  };
+  std::vector<std::thread> pool;
+  for (int worker = 0; worker + 1 < threads; ++worker) pool.emplace_back(run, worker);
+  run(threads - 1);
+  for (std::thread& thread : pool) thread.join();
+  for (auto& error : errors) {
+    if (error) return std::move(*error);
+  }
+  return {};
+}
+
+Status for_each_index(int threads, std::size_t count,
+                      const std::function<Status(std::size_t index, int worker)>& body) {
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> stop{false};
+  const int used = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(count, 1)));
+  return run_workers(used, [&](int worker) -> Status {
+    while (!stop.load(std::memory_order_relaxed)) {
+      const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
+      if (index >= count) break;
+      if (Status status = body(index, worker); !status.ok()) {
+        stop = true;
+        return status;
+      }
+    }
+    return {};
+  });
+}
+
+}  // namespace octavo

@@ -1,0 +1,76 @@
+// A Hugging Face model folder as it lies on disk: config.json, the shards' headers, every tensor's place.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "octavo/base/file.h"
+#include "octavo/base/json.h"
+#include "octavo/checkpoint/safetensors.h"
+
+namespace octavo {
+
+struct CheckpointTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  Shape shape;
+  std::uint32_t shard = 0;   // index into Checkpoint::shards()
+  std::uint64_t offset = 0;  // from the start of the shard's file
+  std::uint64_t bytes = 0;
+};
+
+struct Shard {
+  std::string name;  // file name inside the folder
+  std::map<std::string, std::string> metadata;
+  std::shared_ptr<const File> file;
+};
+
+// Immutable after open; reading is safe from several threads.
+class Checkpoint {
+ public:
+  // Opens `dir` (a folder with model.safetensors, or with model.safetensors.index.json and its shards, or with exactly
+  // one other *.safetensors file), reads every header and config.json. Fails in one sentence.
+  static Result<Checkpoint> open(const std::filesystem::path& dir);
+
+  const std::filesystem::path& dir() const { return dir_; }
+  const std::vector<Shard>& shards() const { return shards_; }
+  const std::vector<CheckpointTensor>& tensors() const { return tensors_; }  // by shard, then by offset
+  const CheckpointTensor* find(std::string_view name) const;                 // nullptr when absent
+  std::uint64_t data_bytes() const { return data_bytes_; }                   // sum of all tensors
+  bool has_index() const { return index_.has_value(); }
+  const std::optional<ShardIndex>& index() const { return index_; }
+
+  const Json& config() const { return config_; }               // config.json; an empty object when absent
+  const std::string& config_text() const { return config_text_; }  // as it stands on disk; "" when absent
+  bool has_config() const { return !config_text_.empty(); }
+  std::filesystem::path config_path() const { return dir_ / "config.json"; }
+
+  // Fills `out` with bytes of the tensor from `offset` (relative to the tensor).
+  Status read(const CheckpointTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const {
+    return shards_[tensor.shard].file->read_at(tensor.offset + offset, out);
+  }
+  // The whole of a small tensor (at most `limit` bytes) as floats: F32, BF16, F16, F8_E8M0, or U8 read as E8M0.
+  Result<std::vector<float>> read_scales(const CheckpointTensor& tensor, std::uint64_t limit) const;
+
+  // Files of the folder that are neither shards nor the index nor config.json: tokenizer and so on, sorted by name.
+  // Sub-folders and other weight formats (*.bin, *.pth, *.gguf, ...) are left out.
+  std::vector<std::string> other_files() const;
+
+ private:
+  std::filesystem::path dir_;
+  std::vector<Shard> shards_;
+  std::vector<CheckpointTensor> tensors_;
+  std::unordered_map<std::string_view, std::size_t> by_name_;  // views into tensors_
+  std::optional<ShardIndex> index_;
+  Json config_ = Json::object();
+  std::string config_text_;
+  std::uint64_t data_bytes_ = 0;
+};
+
+}  // namespace octavo

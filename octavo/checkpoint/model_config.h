@@ -1,0 +1,24 @@
+// What the quantizer needs to know of a model from its config.json: nothing that depends on the architecture's code.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "octavo/base/json.h"
+
+namespace octavo {
+
+struct ModelConfig {
+  std::string model_type;                        // "" when absent
+  std::vector<std::string> architectures;
+  std::optional<std::uint64_t> num_hidden_layers;  // also from text_config / llm_config of multimodal models
+  std::string dtype;                             // torch_dtype or dtype: "bfloat16"; "" when absent
+  bool tie_word_embeddings = false;
+  bool quantized = false;                        // has a non-null quantization_config
+};
+
+// `origin` is the path for messages. Wrong types are errors with a JSON pointer.
+Result<ModelConfig> parse_model_config(const Json& config, std::string_view origin);
+
+}  // namespace octavo
