@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -31,9 +33,14 @@ struct Shard {
   std::shared_ptr<const File> file;
 };
 
-// Immutable after open; reading is safe from several threads.
+// Immutable after open; reading is safe from several threads. Move-only: names are looked up by views into tensors().
 class Checkpoint {
  public:
+  Checkpoint(Checkpoint&&) = default;
+  Checkpoint& operator=(Checkpoint&&) = default;
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
   // Opens `dir` (a folder with model.safetensors, or with model.safetensors.index.json and its shards, or with exactly
   // one other *.safetensors file), reads every header and config.json. Fails in one sentence.
   static Result<Checkpoint> open(const std::filesystem::path& dir);
@@ -45,6 +52,9 @@ class Checkpoint {
   std::uint64_t data_bytes() const { return data_bytes_; }                   // sum of all tensors
   bool has_index() const { return index_.has_value(); }
   const std::optional<ShardIndex>& index() const { return index_; }
+
+  // Tensors that stand in a shard but not, or elsewhere, in the index: loaders leave them out, so do all of ours.
+  const std::vector<std::string>& unindexed() const { return unindexed_; }
 
   const Json& config() const { return config_; }               // config.json; an empty object when absent
   const std::string& config_text() const { return config_text_; }  // as it stands on disk; "" when absent
@@ -63,11 +73,13 @@ class Checkpoint {
   std::vector<std::string> other_files() const;
 
  private:
+  Checkpoint() = default;
   std::filesystem::path dir_;
   std::vector<Shard> shards_;
   std::vector<CheckpointTensor> tensors_;
   std::unordered_map<std::string_view, std::size_t> by_name_;  // views into tensors_
   std::optional<ShardIndex> index_;
+  std::vector<std::string> unindexed_;
   Json config_ = Json::object();
   std::string config_text_;
   std::uint64_t data_bytes_ = 0;

@@ -1,51 +1,83 @@
-// How a checkpoint on disk says it is quantized: quantization_config of config.json, read into one description.
-// Read side only (inspect, verify, dequantize); what `quantize` writes is made in quant/output_config.cc.
+// How a checkpoint on disk says it is quantized: quantization_config of config.json, read into one description, and
+// which tensors hold a quantized weight. Read side only (inspect, verify, dequantize); what `quantize` writes is made
+// in quant/output_config.cc.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/checkpoint/checkpoint.h"
+#include "octavo/fp8/codec.h"
 
 namespace octavo {
 
-enum class Dialect { kFp8, kCompressedTensors };
+enum class Dialect : std::uint8_t { kFp8, kCompressedTensors };
 std::string_view dialect_name(Dialect dialect);  // "fp8", "compressed-tensors"
 
-enum class WeightGranularity { kTensor, kChannel, kBlock, kGroup };
-std::string_view granularity_name(WeightGranularity granularity);
-enum class ActivationScheme { kNone, kDynamicToken, kDynamicGroup, kDynamicTensor, kStaticTensor };
+enum class Granularity : std::uint8_t { kTensor, kChannel, kBlock, kGroup };
+std::string_view granularity_name(Granularity granularity);  // "tensor", "channel", "block", "group"
+
+enum class ActivationScheme : std::uint8_t { kNone, kDynamicToken, kDynamicGroup, kDynamicTensor, kStaticTensor };
 std::string_view activation_name(ActivationScheme scheme);
 
 // One group of modules with the same scheme.
 struct QuantizationGroup {
-  std::vector<std::string> targets;  // compressed-tensors: "Linear", exact names, "re:..."; fp8: {"Linear"}
-  WeightGranularity granularity = WeightGranularity::kTensor;
-  std::uint64_t block_n = 0, block_k = 0;  // kBlock: both; kGroup: block_k is the group size
+  std::string pointer;               // JSON pointer to the group, for messages
+  std::vector<std::string> targets;  // "Linear", exact names, "re:..."; the fp8 dialect has {"Linear"}
+  Granularity granularity = Granularity::kTensor;
+  std::uint64_t block_n = 0, block_k = 0;  // rows and columns of a block; kGroup: block_k is the group size
   ActivationScheme activation = ActivationScheme::kNone;
-  std::string format;  // compressed-tensors: "float-quantized", "naive-quantized"
+  std::uint64_t activation_group = 0;  // kDynamicGroup: its size along K
+  std::string format;                  // compressed-tensors: "float-quantized", "naive-quantized", ...
+};
+
+struct IgnoreList {
+  std::string key;                   // "ignore", "ignored_layers" or "modules_to_not_convert"
+  std::vector<std::string> entries;  // as written
 };
 
 struct QuantizationInfo {
   Dialect dialect = Dialect::kFp8;
   std::vector<QuantizationGroup> groups;  // at least one
-  std::vector<std::string> ignore;        // as written: ignore / ignored_layers / modules_to_not_convert
-  std::string scale_suffix;               // "weight_scale" or "weight_scale_inv"
-  bool e5m2 = false;                      // fmt "e5m2" (fp8 dialect)
-  bool pow2_scales = false;               // scale_fmt "ue8m0"
+  std::vector<IgnoreList> ignore;         // every spelling that is present
+  fp8::Format format = fp8::Format::kE4M3;
+  bool pow2_scales = false;  // scale_fmt "ue8m0"
 
-  // "fp8, 128x128 blocks, dynamic activations"
+  // "fp8, 128x128 blocks, dynamic activations in groups of 128"
   std::string describe() const;
 };
 
-// nullopt: config.json has no quantization_config. An error: one that is malformed or that Octavo does not know yet
-// (says which key, with its JSON pointer).
+// nullopt: config.json has no quantization_config. An error: one that is malformed or in a dialect that Octavo does
+// not read yet; it says which key, with its JSON pointer.
 Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, std::string_view origin);
 
-// The group a module falls in, nullptr when none targets it or it is ignored. Matching is the producer's rule:
-// exact name, "re:" anchored at the start, or the class name "Linear" which takes every module.
-const QuantizationGroup* group_of(const QuantizationInfo& info, std::string_view module);
-bool is_ignored(const QuantizationInfo& info, std::string_view module);
+// A weight in FP8 and the scale that belongs to it, found by name and checked by shape.
+struct QuantizedWeight {
+  const CheckpointTensor* weight = nullptr;  // [n, k], an FP8 dtype
+  const CheckpointTensor* scale = nullptr;   // nullptr: the checkpoint has none under a known name
+  std::string module;                        // the weight's name without ".weight"
+  Granularity granularity = Granularity::kTensor;
+  std::uint64_t block_n = 0, block_k = 0;    // the region of one scale, in elements: rows and columns
+  std::uint64_t scale_columns = 1;           // scales in a row of the scale grid
+
+  // The index, in the row-major scale tensor, of the scale of element [row, col].
+  std::uint64_t scale_index(std::uint64_t row, std::uint64_t col) const {
+    return row / block_n * scale_columns + col / block_k;
+  }
+};
+
+// Every FP8 tensor named "*.weight" with its scale "*.weight_scale" or "*.weight_scale_inv" (in any shard). A scale
+// whose shape fits no granularity is an error naming both shapes.
+Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint,
+                                                            const QuantizationInfo& info);
+// The same for one weight; `info` supplies the block size (a grid alone does not tell 576 rows in 5 blocks).
+Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,
+                                    const CheckpointTensor& weight);
+
+// True for the names of tensors that only serve a quantized weight: scales of weights, activations and caches.
+bool is_scale_name(std::string_view name);
 
 }  // namespace octavo

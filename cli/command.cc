@@ -1,0 +1,49 @@
+// Common options and output of the subcommands.
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "octavo/base/file.h"
+
+namespace octavo::cli {
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_flag("-q,--quiet", options.quiet, "no progress, no summary; errors and warnings still appear")
+      ->group("Output");
+  command.add_option("--threads", options.threads, "worker threads (default: one a hardware thread)")
+      ->check(CLI::Range(1, 1024))
+      ->option_text("N")
+      ->group("Run");
+  command.add_flag("--json", options.json, "print the result as one JSON object instead of text")->group("Output");
+  command.add_option("--json-file", options.json_file, "also write that JSON object to FILE")
+      ->option_text("FILE")
+      ->group("Output");
+}
+
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& purpose, const std::string& example) {
+  CLI::App* command = app.add_subcommand(name, purpose);
+  command->footer("Example:\n  " + example);
+  return command;
+}
+
+Status print_result(const CommonOptions& options, const std::string& human, const Json& summary) {
+  if (!options.json_file.empty()) OCTAVO_TRY(write_text_file(options.json_file, summary.dump(2) + "\n"));
+  const std::string text = options.json ? summary.dump(2) + "\n" : options.quiet ? std::string() : human;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    return failure("standard output: write failed");
+  }
+  return {};
+}
+
+std::uint64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmHWM:", 0) == 0) return std::stoull(line.substr(6)) * 1024;  // the file counts in KiB
+  }
+  return 0;
+}
+
+}  // namespace octavo::cli

@@ -1,0 +1,111 @@
+// The command `octavo`: registers the subcommands, parses, runs one, maps errors to exit codes 0, 1, 2.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <new>
+
+#include "cli/command.h"
+#include "octavo/base/text.h"
+
+namespace octavo::cli {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+// Names of the long options of a command, for suggestions.
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+// What CLI11 says of a wrong command line, with a suggestion where a name is near.
+std::string describe(const CLI::ParseError& error, const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  const CLI::App& scope = chosen.empty() ? app : *chosen.front();
+  if (error.get_name() == "ExtrasError") {
+    const auto extras = scope.remaining(true);
+    const auto all = extras.empty() ? app.remaining(true) : extras;
+    const std::string first = all.empty() ? std::string() : all.front();
+    if (first.starts_with("-")) {
+      const std::string name = first.substr(0, first.find('='));
+      return fmt::format("unknown option {}{}", printable(name), did_you_mean(name, option_names(scope)));
+    }
+    if (chosen.empty()) {
+      return fmt::format("unknown command {}{}", printable(first), did_you_mean(first, command_names(app)));
+    }
+    return fmt::format("unexpected argument {}", printable(first));
+  }
+  return error.what();
+}
+
+void print_error(std::string_view command, const std::string& message) {
+  fmt::print(stderr, "octavo{}{}: {}\n", command.empty() ? "" : " ", command, message);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Octavo takes large language models from BF16 to FP8: quantize, verify, inspect, convert back."};
+  app.name("octavo");
+  app.set_version_flag("--version", std::string("octavo ") + OCTAVO_VERSION);
+  app.require_subcommand(0, 1);
+  app.get_formatter()->column_width(34);
+  app.footer("Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
+             "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage.\n"
+             "OCTAVO_ISA=scalar|avx2|avx512 forces the kernels of an instruction set.");
+  Action action;
+  add_import(app, action);
+  add_quantize(app, action);
+  add_verify(app, action);
+  add_inspect(app, action);
+  add_dequantize(app, action);
+  add_completion(app, action);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    const auto chosen = app.get_subcommands();
+    const std::string command = chosen.empty() ? "" : chosen.front()->get_name();
+    print_error(command, describe(error, app));
+    fmt::print(stderr, "Run `octavo{}{} --help`.\n", command.empty() ? "" : " ", command);
+    return kExitUsage;
+  }
+  const auto chosen = app.get_subcommands();
+  if (chosen.empty()) {
+    fmt::print("{}", app.help());
+    return kExitUsage;
+  }
+  const std::string command = chosen.front()->get_name();
+  const Outcome outcome = action();
+  if (outcome.ok()) return *outcome;
+  print_error(command, outcome.error().message);
+  return outcome.error().kind == ErrorKind::kUsage ? kExitUsage : kExitFailure;
+}
+
+}  // namespace
+}  // namespace octavo::cli
+
+int main(int argc, char** argv) {
+  try {
+    return octavo::cli::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("octavo: out of memory\n", stderr);
+  } catch (const std::exception& error) {
+    // Nothing below throws on purpose; whatever does is still one line and exit code 1.
+    std::fprintf(stderr, "octavo: %s\n", error.what());
+  }
+  return octavo::cli::kExitFailure;
+}

@@ -1,0 +1,75 @@
+// What to do to a model: the scheme, which modules, in which output format. Every flag, YAML dialect and HTTP option
+// becomes a QuantSpec; nothing below knows where it came from. One set of defaults for offline, online and refit.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "octavo/base/status.h"
+#include "octavo/fp8/codec.h"
+#include "octavo/fp8/scale.h"
+
+namespace octavo::quant {
+
+// Where one weight scale applies.
+enum class Granularity : std::uint8_t { kTensor, kChannel, kBlock, kGroup };
+// What a serving engine does with the activations of a quantized linear.
+enum class Activation : std::uint8_t { kNone, kDynamicToken, kDynamicGroup };
+// The dialect of the output's quantization_config.
+enum class OutputFormat : std::uint8_t { kFp8, kCompressedTensors };
+// What to do with NaN or infinity in a weight.
+enum class NonFinite : std::uint8_t { kError, kZero };
+// What blocks do where the block size does not divide a dimension.
+enum class Edge : std::uint8_t { kPartial, kChannel };
+
+struct Scheme {
+  std::string_view name;  // the preset's name: "dynamic", "block", "tensor", "weight-only"
+  Granularity granularity = Granularity::kChannel;
+  std::uint64_t block_n = 1, block_k = 1;  // kBlock: rows and columns; kGroup: 1 and the group size
+  Activation activation = Activation::kDynamicToken;
+};
+
+// The presets by name; nullopt when unknown.
+std::optional<Scheme> find_scheme(std::string_view name);
+std::vector<std::string> scheme_names();
+std::string_view format_name(OutputFormat format);  // "fp8", "compressed-tensors"
+std::optional<OutputFormat> find_format(std::string_view name);
+
+struct QuantSpec {
+  Scheme scheme;
+  OutputFormat format = OutputFormat::kCompressedTensors;
+  fp8::Format dtype = fp8::Format::kE4M3;
+  std::optional<fp8::ScaleDType> scale_dtype;  // nullopt: F32 in fp8; BF16 in compressed-tensors, F32 for F16 sources
+  bool pow2_scales = false;                    // scales rounded up to powers of two
+  bool direct = false;                         // FP32 sources are quantized as they are, not via BF16
+  NonFinite nonfinite = NonFinite::kError;
+  Edge edge = Edge::kPartial;
+
+  std::vector<std::string> ignore;  // exact names, globs, re:...; of modules or of their tensors
+  std::vector<std::string> only;    // when not empty, nothing else is quantized
+  std::uint64_t keep_first = 0;     // layers left as they are
+  std::uint64_t keep_last = 0;
+  bool lm_head = false;  // quantize the output head too
+
+  fp8::ScaleDType scale_dtype_for(bool f16_source) const;
+};
+
+// A QuantSpec of a preset, with the format that goes with it when none is given ("" = default).
+Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format);
+
+// Refuses combinations that no loader takes or that make no sense, with the table of legal pairs.
+Status check_spec(const QuantSpec& spec);
+
+// One row per scheme and format: who loads it. The same table prints `octavo quantize --help` and the refusals.
+struct LegalPair {
+  std::string_view scheme;
+  OutputFormat format;
+  std::string_view loaders;  // "vLLM, SGLang, transformers, TensorRT-LLM"
+};
+const std::vector<LegalPair>& legal_pairs();
+std::string legal_pairs_table();
+
+}  // namespace octavo::quant
