@@ -2,6 +2,7 @@
 #include "octavo/base/workers.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -34,18 +35,27 @@ Status for_each_index(int threads, std::size_t count,
                       const std::function<Status(std::size_t index, int worker)>& body) {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stop{false};
-  const int used = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(threads), std::max<std::size_t>(count, 1)));
-  return run_workers(used, [&](int worker) -> Status {
+  std::mutex mutex;
+  std::optional<Error> error;
+  std::size_t error_index = count;
+  const std::size_t used = std::clamp<std::size_t>(count, 1, static_cast<std::size_t>(threads));
+  OCTAVO_TRY(run_workers(static_cast<int>(used), [&](int worker) -> Status {
     while (!stop.load(std::memory_order_relaxed)) {
       const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= count) break;
-      if (Status status = body(index, worker); !status.ok()) {
-        stop = true;
-        return status;
+      Status status = body(index, worker);
+      if (status.ok()) continue;
+      stop = true;
+      const std::lock_guard lock(mutex);
+      if (index < error_index) {
+        error_index = index;
+        error = std::move(status).error();
       }
     }
     return {};
-  });
+  }));
+  if (error) return std::move(*error);
+  return {};
 }
 
 }  // namespace octavo

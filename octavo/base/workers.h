@@ -15,8 +15,8 @@ int worker_count(int requested);
 // Returns the error of the lowest worker that failed; `body` should look at a shared stop flag to end early.
 Status run_workers(int threads, const std::function<Status(int worker)>& body);
 
-// Runs body(i) for every i in [0, count), claimed in order by `threads` workers. After the first error no further
-// index is claimed; that error is returned.
+// Runs body(i) for every i in [0, count), claimed in order by `threads` workers. After an error no further index is
+// claimed. The error of the lowest failing index is returned, which does not depend on the number of threads.
 Status for_each_index(int threads, std::size_t count, const std::function<Status(std::size_t index, int worker)>& body);
 
 }  // namespace octavo

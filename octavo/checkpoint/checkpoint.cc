@@ -156,9 +156,17 @@ Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tenso
   if (tensor.bytes > limit) {
     return failure("tensor \"{}\": {} bytes are too many for a scale", printable(tensor.name), tensor.bytes);
   }
-  std::vector<std::byte> raw(tensor.bytes);
-  OCTAVO_TRY(read(tensor, 0, raw));
-  const auto count = static_cast<std::size_t>(element_count(tensor.shape).value_or(0));
+  return read_scales(tensor, 0, element_count(tensor.shape).value_or(0));
+}
+
+Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tensor, std::uint64_t first,
+                                                   std::uint64_t count) const {
+  const std::uint64_t width = dtype_bytes(tensor.dtype);
+  if (first * width > tensor.bytes || count * width > tensor.bytes - first * width) {
+    return failure("tensor \"{}\": has no scales {} to {}", printable(tensor.name), first, first + count);
+  }
+  std::vector<std::byte> raw(count * width);
+  OCTAVO_TRY(read(tensor, first * width, raw));
   std::vector<float> out(count);
   const auto u16 = [&](std::size_t i) {
     std::uint16_t bits = 0;

@@ -65,7 +65,10 @@ class Checkpoint {
   Status read(const CheckpointTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const {
     return shards_[tensor.shard].file->read_at(tensor.offset + offset, out);
   }
-  // The whole of a small tensor (at most `limit` bytes) as floats: F32, BF16, F16, F8_E8M0, or U8 read as E8M0.
+  // `count` scales from index `first` as floats; the tensor is F32, BF16, F16, F8_E8M0, or U8 read as E8M0.
+  Result<std::vector<float>> read_scales(const CheckpointTensor& tensor, std::uint64_t first,
+                                         std::uint64_t count) const;
+  // All scales of a tensor of at most `limit` bytes.
   Result<std::vector<float>> read_scales(const CheckpointTensor& tensor, std::uint64_t limit) const;
 
   // Files of the folder that are neither shards nor the index nor config.json: tokenizer and so on, sorted by name.

@@ -1,0 +1,216 @@
+// octavo quantize: flags to a QuantSpec, plan, execute, summary.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/progress_bar.h"
+#include "octavo/base/cpu.h"
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+#include "octavo/quant/execute.h"
+#include "octavo/quant/plan.h"
+
+namespace octavo::cli {
+namespace {
+
+struct QuantizeOptions {
+  CommonOptions common;
+  std::string source, out;
+  std::string scheme = "dynamic", format, dtype = "e4m3", scale_dtype, block, edge = "partial", nonfinite = "error";
+  std::vector<std::string> ignore, only;
+  std::uint64_t keep_first = 0, keep_last = 0;
+  bool lm_head = false, pow2_scales = false, direct = false, dry_run = false;
+  std::string explain;
+};
+
+// "128x128" or "128,128"; one number is both.
+Status parse_block(const std::string& text, quant::Scheme& scheme) {
+  std::uint64_t rows = 0, cols = 0;
+  int used = 0;
+  const int length = static_cast<int>(text.size());
+  const bool digits = text.find_first_not_of("0123456789x,") == std::string::npos && text.size() < 24;
+  if (digits && std::sscanf(text.c_str(), "%lu%*1[x,]%lu%n", &rows, &cols, &used) == 2 && used == length) {
+  } else if (digits && std::sscanf(text.c_str(), "%lu%n", &rows, &used) == 1 && used == length) {
+    cols = rows;
+  } else {
+    return usage_error("--block-size {}: must be ROWSxCOLUMNS, such as 128x128", printable(text));
+  }
+  if (rows == 0 || cols == 0) return usage_error("--block-size {}: sizes must be at least 1", printable(text));
+  if (scheme.granularity != quant::Granularity::kBlock) {
+    return usage_error("--block-size goes with --scheme block, not {}", scheme.name);
+  }
+  scheme.block_n = rows;
+  scheme.block_k = cols;
+  return {};
+}
+
+Result<quant::QuantSpec> make_spec(const QuantizeOptions& o) {
+  OCTAVO_ASSIGN(quant::QuantSpec spec, quant::make_spec(o.scheme, o.format));
+  if (!o.block.empty()) OCTAVO_TRY(parse_block(o.block, spec.scheme));
+  spec.dtype = o.dtype == "e5m2" ? fp8::Format::kE5M2 : fp8::Format::kE4M3;
+  if (!o.scale_dtype.empty()) {
+    spec.scale_dtype = o.scale_dtype == "bf16" ? fp8::ScaleDType::kBF16 : fp8::ScaleDType::kF32;
+  }
+  spec.pow2_scales = o.pow2_scales;
+  spec.direct = o.direct;
+  spec.nonfinite = o.nonfinite == "zero" ? quant::NonFinite::kZero : quant::NonFinite::kError;
+  spec.edge = o.edge == "channel" ? quant::Edge::kChannel : quant::Edge::kPartial;
+  spec.ignore = o.ignore;
+  spec.only = o.only;
+  spec.keep_first = o.keep_first;
+  spec.keep_last = o.keep_last;
+  spec.lm_head = o.lm_head;
+  OCTAVO_TRY(quant::check_spec(spec));
+  return spec;
+}
+
+std::string format_summary(const quant::Plan& plan, const quant::Summary& s, const std::string& out) {
+  const double gb_per_s = static_cast<double>(s.source_bytes) / 1e9 / s.seconds;
+  std::string text = fmt::format("{}: {} weights to FP8 ({}, {}), {} tensors kept\n", out, s.quantized,
+                                 plan.spec.scheme.name, quant::format_name(plan.spec.format), s.kept);
+  text += fmt::format("  bytes        {} -> {} ({:.1f} %)\n", human_bytes(s.source_bytes), human_bytes(s.output_bytes),
+                      100.0 * static_cast<double>(s.output_bytes) / static_cast<double>(s.source_bytes));
+  float low = s.kinds.empty() ? 0 : s.kinds.front().min_scale, high = 0;
+  for (const auto& kind : s.kinds) {
+    low = std::min(low, kind.min_scale);
+    high = std::max(high, kind.max_scale);
+  }
+  text += fmt::format("  scales       {:.3g} .. {:.3g}\n", low, high);
+  text += fmt::format("  time         {:.2f} s, {:.2f} GB/s of source\n", s.seconds, gb_per_s);
+  text += fmt::format("  peak memory  {}\n", human_bytes(peak_memory()));
+  if (s.zeroed > 0) text += fmt::format("  zeroed       {} values that were NaN or infinite\n", s.zeroed);
+  for (const std::string& module : plan.edge_channel) {
+    text += fmt::format("  per channel  {} (does not fit whole blocks)\n", printable(module));
+  }
+  return text;
+}
+
+Json summary_json(const quant::Plan& plan, const quant::Summary& s, const std::string& out) {
+  Json kinds = Json::array();
+  for (const auto& kind : s.kinds) {
+    kinds.push_back({{"kind", kind.kind},
+                     {"tensors", kind.tensors},
+                     {"min_scale", kind.min_scale},
+                     {"max_scale", kind.max_scale}});
+  }
+  return {{"output", out},
+          {"scheme", plan.spec.scheme.name},
+          {"format", quant::format_name(plan.spec.format)},
+          {"quantized", s.quantized},
+          {"kept", s.kept},
+          {"source_bytes", s.source_bytes},
+          {"output_bytes", s.output_bytes},
+          {"seconds", s.seconds},
+          {"gb_per_s", static_cast<double>(s.source_bytes) / 1e9 / s.seconds},
+          {"peak_memory_bytes", peak_memory()},
+          {"zeroed", s.zeroed},
+          {"edge_channel", plan.edge_channel},
+          {"kinds", std::move(kinds)},
+          {"warnings", plan.warnings}};
+}
+
+Outcome run_quantize(const QuantizeOptions& o) {
+  OCTAVO_ASSIGN(const quant::QuantSpec spec, make_spec(o));
+  OCTAVO_ASSIGN(const Isa isa, select_isa());
+  const bool writes = !o.dry_run && o.explain.empty();
+  if (writes && o.out.empty()) return usage_error("-o OUT is missing: where the FP8 model goes");
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
+  OCTAVO_ASSIGN(const quant::Plan plan, quant::make_plan(checkpoint, spec));
+  for (const std::string& warning : plan.warnings) fmt::print(stderr, "octavo quantize: warning: {}\n", warning);
+  if (!o.explain.empty()) {
+    OCTAVO_ASSIGN(const std::string text, quant::explain(checkpoint, plan, o.explain));
+    fmt::print("{}", text);
+    return 0;
+  }
+  if (o.dry_run) {
+    OCTAVO_TRY(print_result(o.common, quant::format_plan(checkpoint, plan), quant::plan_json(checkpoint, plan)));
+    return 0;
+  }
+  quant::ExecuteOptions options;
+  options.threads = worker_count(o.common.threads);
+  options.isa = isa;
+  quant::Summary summary;
+  {
+    ProgressBar progress("quantize", plan.source_bytes, o.common.quiet);
+    options.progress = &progress;
+    OCTAVO_ASSIGN(summary, quant::execute(checkpoint, plan, o.out, options));
+  }
+  OCTAVO_TRY(print_result(o.common, format_summary(plan, summary, o.out), summary_json(plan, summary, o.out)));
+  return 0;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Action& action) {
+  auto options = std::make_shared<QuantizeOptions>();
+  QuantizeOptions& o = *options;
+  CLI::App* command = add_command(app, "quantize", "Write a model folder in FP8, streaming, in bounded memory",
+                                  "octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");
+  command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required();
+  command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT");
+
+  command->add_option("--scheme", o.scheme,
+                      "dynamic: per channel, activations per token (default)\n"
+                      "block: 128x128 blocks\n"
+                      "tensor: one scale a tensor, shared by q/k/v and gate/up\n"
+                      "weight-only: per channel, activations in BF16")
+      ->option_text("NAME")
+      ->group("Scheme");
+  command->add_option("--format", o.format, "dialect of config.json: fp8 or compressed-tensors (default: by scheme)")
+      ->option_text("NAME")
+      ->group("Scheme");
+  command->add_option("--dtype", o.dtype, "e4m3 (default) or e5m2 (fp8 format only; no engine loads it)")
+      ->check(CLI::IsMember({"e4m3", "e5m2"}))
+      ->option_text("NAME")
+      ->group("Scheme");
+  command->add_option("--block-size", o.block, "block of --scheme block (default 128x128)")
+      ->option_text("ROWSxCOLS")
+      ->group("Scheme");
+  command->add_option("--edge", o.edge,
+                      "partial (default): blocks at the edges are smaller\n"
+                      "channel: modules that do not divide get per-channel scales (compressed-tensors)")
+      ->check(CLI::IsMember({"partial", "channel"}))
+      ->option_text("HOW")
+      ->group("Scheme");
+  command->add_option("--scale-dtype", o.scale_dtype, "f32 or bf16 (default: f32 in fp8, bf16 in compressed-tensors)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->option_text("NAME")
+      ->group("Scheme");
+  command->add_flag("--pow2-scales", o.pow2_scales, "round scales up to powers of two")->group("Scheme");
+
+  command->add_option("--ignore", o.ignore, "leave these modules as they are: exact name, glob, or re:REGEX; repeatable")
+      ->allow_extra_args(false)
+      ->option_text("PATTERN")
+      ->group("Selection");
+  command->add_option("--only", o.only, "quantize nothing but these; repeatable")
+      ->allow_extra_args(false)
+      ->option_text("PATTERN")
+      ->group("Selection");
+  command->add_option("--keep-first", o.keep_first, "leave the first N layers as they are")
+      ->option_text("N")
+      ->group("Selection");
+  command->add_option("--keep-last", o.keep_last, "leave the last N layers as they are")
+      ->option_text("N")
+      ->group("Selection");
+  command->add_flag("--lm-head", o.lm_head, "quantize the output head too, per channel (compressed-tensors)")
+      ->group("Selection");
+
+  command->add_flag("--direct", o.direct, "quantize FP32 weights as they are, not rounded to BF16 first")
+      ->group("Numbers");
+  command->add_option("--nonfinite", o.nonfinite, "NaN or infinity in a weight: error (default) or zero")
+      ->check(CLI::IsMember({"error", "zero"}))
+      ->option_text("HOW")
+      ->group("Numbers");
+
+  command->add_flag("--dry-run", o.dry_run, "print the plan, write nothing")->group("Run");
+  command->add_option("--explain", o.explain, "say what happens to a tensor, and why; write nothing")
+      ->option_text("NAME")
+      ->group("Run");
+  add_common_options(*command, o.common);
+  command->footer("Legal pairs of --scheme and --format, and who loads them:\n" + quant::legal_pairs_table() +
+                  "\nExample:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");
+  command->callback([options, &action] { action = [options] { return run_quantize(*options); }; });
+}
+
+}  // namespace octavo::cli

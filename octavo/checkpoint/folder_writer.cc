@@ -1,0 +1,79 @@
+// OUT.partial, sync, rename.
+#include "octavo/checkpoint/folder_writer.h"
+
+namespace octavo {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Marks an OUT.partial as ours, so that a later run may clear it away; removed before the rename.
+constexpr const char* kMarker = ".octavo-partial";
+
+}  // namespace
+
+Result<FolderWriter> FolderWriter::create(const fs::path& out_arg, const fs::path& source) {
+  // "out/" and "out" are the same folder.
+  const fs::path out = out_arg.has_filename() ? out_arg : out_arg.parent_path();
+  if (out.empty()) return usage_error("the output folder has no name");
+  std::error_code error;
+  if (fs::equivalent(out, source, error)) {
+    return usage_error("{}: the output is the input folder; choose another", out.string());
+  }
+  if (fs::is_symlink(out, error)) return failure("{}: is a link; name a folder that does not exist yet", out.string());
+  if (fs::exists(out, error)) {
+    if (!fs::is_directory(out, error)) return failure("{}: exists and is a file", out.string());
+    const bool empty = fs::is_empty(out, error);
+    if (error) return failure("{}: {}", out.string(), error.message());
+    if (!empty) return failure("{}: exists already; remove it or choose another output", out.string());
+  }
+  fs::path partial = out;
+  partial += ".partial";
+  if (fs::exists(partial, error)) {
+    if (!fs::exists(partial / kMarker, error)) {
+      return failure("{}: stands in the way and was not made by octavo; remove it", partial.string());
+    }
+    fs::remove_all(partial, error);
+    if (error) return failure("{}: cannot clear the leftover: {}", partial.string(), error.message());
+  }
+  fs::create_directories(partial, error);
+  if (error) return failure("{}: cannot create: {}", partial.string(), error.message());
+  FolderWriter writer(out, partial);
+  OCTAVO_TRY(write_text_file(partial / kMarker, ""));
+  return writer;
+}
+
+FolderWriter::FolderWriter(FolderWriter&& other) noexcept
+    : out_(std::move(other.out_)), partial_(std::exchange(other.partial_, {})) {}
+
+FolderWriter::~FolderWriter() {
+  std::error_code ignored;
+  if (!partial_.empty()) fs::remove_all(partial_, ignored);
+}
+
+Result<File> FolderWriter::create_file(std::string_view name, std::uint64_t bytes) {
+  OCTAVO_ASSIGN(File file, File::create(path(name)));
+  OCTAVO_TRY(file.resize(bytes));
+  return file;
+}
+
+Status FolderWriter::write_text(std::string_view name, std::string_view text) {
+  return write_text_file(path(name), text);
+}
+
+Status FolderWriter::copy_files(const fs::path& from, const std::vector<std::string>& names) {
+  for (const std::string& name : names) OCTAVO_TRY(octavo::copy_file(from / name, path(name)));
+  return {};
+}
+
+Status FolderWriter::commit() {
+  std::error_code error;
+  fs::remove(path(kMarker), error);
+  OCTAVO_TRY(sync_directory(partial_));
+  fs::rename(partial_, out_, error);
+  if (error) return failure("{}: cannot rename to {}: {}", partial_.string(), out_.string(), error.message());
+  partial_.clear();
+  const fs::path parent = out_.parent_path();
+  return sync_directory(parent.empty() ? fs::path(".") : parent);
+}
+
+}  // namespace octavo

@@ -1,0 +1,213 @@
+// Decode, scale, round; kept tensors are copied byte for byte.
+#include "octavo/quant/dequantize.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+#include "octavo/checkpoint/folder_writer.h"
+#include "octavo/checkpoint/quantization.h"
+#include "octavo/fp8/half.h"
+#include "octavo/quant/schedule.h"
+
+namespace octavo::quant {
+namespace {
+
+constexpr std::uint64_t kPieceElements = 1ull << 20;  // codes a worker holds at a time
+
+fp8::Format format_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF8E5M2: return fp8::Format::kE5M2;
+    case DType::kF8E4M3FNUZ: return fp8::Format::kE4M3FNUZ;
+    case DType::kF8E5M2FNUZ: return fp8::Format::kE5M2FNUZ;
+    default: return fp8::Format::kE4M3;
+  }
+}
+
+// A tensor of the output and where it comes from.
+struct Item {
+  const CheckpointTensor* source = nullptr;
+  const QuantizedWeight* weight = nullptr;  // nullptr: copied
+  DType dtype = DType::kBF16;
+  std::uint64_t offset = 0;  // in the output shard's file
+};
+
+struct Part {
+  std::size_t item = 0;
+  Extent extent;  // of a copy: bytes in [row_begin, row_end)
+};
+
+class Dequantizer {
+ public:
+  Dequantizer(const Checkpoint& checkpoint, const DequantizeOptions& options)
+      : checkpoint_(checkpoint), options_(options) {}
+
+  Status plan() {
+    const std::string origin = checkpoint_.config_path().string();
+    if (!checkpoint_.has_config()) return failure("{}: no config.json", checkpoint_.dir().string());
+    OCTAVO_ASSIGN(const auto info, parse_quantization(checkpoint_.config(), origin));
+    if (!info) return failure("{}: not quantized: config.json has no quantization_config", checkpoint_.dir().string());
+    OCTAVO_ASSIGN(weights_, find_quantized_weights(checkpoint_, *info));
+    std::unordered_map<std::string_view, const QuantizedWeight*> by_name;
+    for (const QuantizedWeight& weight : weights_) {
+      if (weight.scale == nullptr) {
+        return failure("tensor \"{}\": in FP8 without a weight_scale or weight_scale_inv", printable(weight.weight->name));
+      }
+      by_name.emplace(weight.weight->name, &weight);
+    }
+    for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
+      const auto it = by_name.find(tensor.name);
+      if (it == by_name.end() && is_fp8(tensor.dtype)) {
+        return failure("tensor \"{}\": {} {} is not a 2-D .weight; Octavo cannot dequantize it", printable(tensor.name),
+                       dtype_name(tensor.dtype), shape_string(tensor.shape));
+      }
+      if (is_scale_name(tensor.name)) {
+        ++summary_.dropped;
+        continue;
+      }
+      const bool quantized = it != by_name.end();
+      ++(quantized ? summary_.dequantized : summary_.kept);
+      items_.push_back({&tensor, quantized ? it->second : nullptr, quantized ? options_.dtype : tensor.dtype, 0});
+    }
+    if (summary_.dequantized == 0) return failure("{}: holds no FP8 weight", checkpoint_.dir().string());
+    return {};
+  }
+
+  Status write(FolderWriter& folder) {
+    OCTAVO_TRY(create_shards(folder));
+    cut();
+    OCTAVO_TRY(for_each_index(options_.threads, parts_.size(), [this](std::size_t i, int) {
+      return items_[parts_[i].item].weight != nullptr ? decode(parts_[i]) : copy(parts_[i]);
+    }));
+    for (File& file : files_) {
+      OCTAVO_TRY(file.sync());
+      OCTAVO_TRY(file.close());
+    }
+    return {};
+  }
+
+  DequantizeSummary& summary() { return summary_; }
+
+ private:
+  Status create_shards(FolderWriter& folder) {
+    std::vector<std::vector<TensorEntry>> entries(checkpoint_.shards().size());
+    std::unordered_map<std::string_view, Item*> by_name;
+    for (Item& item : items_) {
+      entries[item.source->shard].push_back({item.source->name, item.dtype, item.source->shape, 0, 0});
+      by_name.emplace(item.source->name, &item);
+    }
+    std::map<std::string, std::string> weight_map;
+    for (std::size_t s = 0; s < entries.size(); ++s) {
+      const Shard& shard = checkpoint_.shards()[s];
+      OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(entries[s], shard.metadata).context(shard.name));
+      std::uint64_t data = 0;
+      for (const TensorEntry& entry : entries[s]) {
+        by_name.at(entry.name)->offset = header.size() + entry.begin;
+        data = std::max(data, entry.end);
+        weight_map.emplace(entry.name, shard.name);
+      }
+      OCTAVO_ASSIGN(File file, folder.create_file(shard.name, header.size() + data));
+      OCTAVO_TRY(file.write_at(0, as_bytes(header)));
+      files_.push_back(std::move(file));
+      summary_.output_bytes += data;
+    }
+    if (!checkpoint_.has_index()) return {};
+    return folder.write_text("model.safetensors.index.json", format_shard_index(summary_.output_bytes, weight_map));
+  }
+
+  void cut() {
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const Item& item = items_[i];
+      const Extent all = item.weight != nullptr ? Extent{0, item.source->shape[0], 0, item.source->shape[1]}
+                                                : Extent{0, item.source->bytes, 0, 1};
+      for (const Extent& extent : cut_extent(all, kPieceElements)) parts_.push_back({i, extent});
+    }
+  }
+
+  void report(const Item& item, std::uint64_t bytes) {
+    if (options_.progress != nullptr) options_.progress->advance(bytes, item.source->name);
+  }
+
+  Status copy(const Part& part) {
+    const Item& item = items_[part.item];
+    std::vector<std::byte> bytes(part.extent.row_end - part.extent.row_begin);
+    OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, bytes));
+    OCTAVO_TRY(files_[item.source->shard].write_at(item.offset + part.extent.row_begin, bytes));
+    report(item, bytes.size());
+    return {};
+  }
+
+  Status decode(const Part& part) {
+    const Item& item = items_[part.item];
+    const QuantizedWeight& weight = *item.weight;
+    const Extent& e = part.extent;
+    const std::uint64_t k = item.source->shape[1], cols = e.col_end - e.col_begin;
+    const auto count = static_cast<std::size_t>((e.row_end - e.row_begin) * cols);
+    if (count == 0) return {};
+    std::vector<std::byte> codes(count);
+    OCTAVO_TRY(checkpoint_.read(*item.source, e.row_begin * k + e.col_begin, codes));  // whole rows, or part of one
+
+    // The scales this part needs are contiguous: whole rows of the scale grid, or part of one.
+    const std::uint64_t first = weight.scale_index(e.row_begin, e.col_begin);
+    const std::uint64_t last = weight.scale_index(e.row_end - 1, e.col_end - 1);
+    OCTAVO_ASSIGN(const auto scales, checkpoint_.read_scales(*weight.scale, first, last - first + 1));
+
+    const auto& table = fp8::decode_table(format_of(item.source->dtype));
+    std::vector<std::byte> out(count * dtype_bytes(item.dtype));
+    std::size_t i = 0;
+    for (std::uint64_t r = e.row_begin; r < e.row_end; ++r) {
+      for (std::uint64_t c = e.col_begin; c < e.col_end;) {
+        // One scale holds until the block ends.
+        const float scale = scales[weight.scale_index(r, c) - first];
+        const std::uint64_t block_end = std::min(e.col_end, (c / weight.block_k + 1) * weight.block_k);
+        for (; c < block_end; ++c, ++i) {
+          const float value = table[std::to_integer<std::uint8_t>(codes[i])] * scale;
+          if (item.dtype == DType::kF32) {
+            std::memcpy(out.data() + 4 * i, &value, 4);
+          } else {
+            const std::uint16_t bits = fp8::float_to_bf16(value);
+            std::memcpy(out.data() + 2 * i, &bits, 2);
+          }
+        }
+      }
+    }
+    const std::uint64_t at = (e.row_begin * k + e.col_begin) * dtype_bytes(item.dtype);
+    OCTAVO_TRY(files_[item.source->shard].write_at(item.offset + at, out));
+    report(item, count);
+    return {};
+  }
+
+  const Checkpoint& checkpoint_;
+  const DequantizeOptions& options_;
+  std::vector<QuantizedWeight> weights_;
+  std::vector<Item> items_;
+  std::vector<Part> parts_;
+  std::vector<File> files_;
+  DequantizeSummary summary_;
+};
+
+}  // namespace
+
+Result<DequantizeSummary> dequantize(const Checkpoint& checkpoint, const std::filesystem::path& out,
+                                     const DequantizeOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  Dequantizer job(checkpoint, options);
+  OCTAVO_TRY(job.plan());
+  OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(out, checkpoint.dir()));
+  OCTAVO_TRY(job.write(folder));
+  auto others = checkpoint.other_files();
+  std::erase(others, "hf_quant_config.json");  // would still call the model quantized
+  OCTAVO_TRY(folder.copy_files(checkpoint.dir(), others));
+  OCTAVO_TRY(folder.write_text("config.json", remove_top_level_key(checkpoint.config_text(), "quantization_config")));
+  OCTAVO_TRY(folder.commit());
+  DequantizeSummary summary = job.summary();
+  summary.source_bytes = checkpoint.data_bytes();
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return summary;
+}
+
+}  // namespace octavo::quant

@@ -1,0 +1,62 @@
+// The arithmetic of quantization on a piece of a weight in memory: largest magnitudes, scales, codes. The same for
+// offline, online and refit. No input, no output, no threads.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "octavo/backend/cpu/encode.h"
+#include "octavo/base/dtype.h"
+#include "octavo/quant/plan.h"
+
+namespace octavo::quant {
+
+// Where a value is not finite, relative to the piece.
+struct NonFiniteAt {
+  std::uint64_t row = 0, col = 0;
+  float value = 0;  // NaN or infinity
+};
+
+// A piece of a weight in memory, contiguous: [rows, cols] of BF16, F16 or F32 as the source has them. The memory is
+// the caller's; zero_nonfinite and rounding to BF16 change it in place.
+class PieceEncoder {
+ public:
+  PieceEncoder(const cpu::EncodeKernels& kernels, const WeightEncoding& encoding, DType dtype)
+      : kernels_(kernels), encoding_(encoding), dtype_(dtype) {}
+
+  // Takes the piece, rounding F32 to BF16 where the encoding says so. `data` must be aligned to its element.
+  void load(std::span<std::byte> data, std::uint64_t rows, std::uint64_t cols);
+
+  // The largest magnitude of the region of the loaded piece, or nullopt when it holds NaN or infinity.
+  std::optional<float> amax(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin,
+                            std::uint64_t col_end) const;
+  // The first value, in row-major order, that is not finite; nullopt when all are.
+  std::optional<NonFiniteAt> find_nonfinite() const;
+  // Replaces NaN and infinity by zero; returns how many.
+  std::uint64_t zero_nonfinite();
+
+  float scale(float amax) const;
+
+  // Finds the scale of every region of the piece (which starts at a region's corner) and encodes all of it:
+  // codes [rows, cols], scales [ceil(rows / block_n), ceil(cols / block_k)]. The piece must be finite.
+  void encode(std::span<std::uint8_t> codes, std::span<float> scales) const;
+  // Encodes all of the piece at one scale.
+  void encode_at(float scale, std::span<std::uint8_t> codes) const;
+
+ private:
+  void encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale,
+                  std::uint8_t* codes) const;
+
+  const cpu::EncodeKernels& kernels_;
+  const WeightEncoding& encoding_;
+  DType dtype_;  // of what is loaded: BF16 after rounding
+  std::byte* data_ = nullptr;
+  std::uint64_t rows_ = 0, cols_ = 0;
+};
+
+// Scales as they are stored: F32 or BF16, little-endian.
+void store_scales(std::span<const float> scales, fp8::ScaleDType dtype, std::vector<std::byte>& out);
+
+}  // namespace octavo::quant

@@ -1,0 +1,275 @@
+// From headers, config and spec to the plan.
+#include "octavo/quant/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "octavo/base/text.h"
+#include "octavo/checkpoint/model_config.h"
+#include "octavo/quant/output_config.h"
+#include "octavo/quant/selection.h"
+
+namespace octavo::quant {
+namespace {
+
+DType fp8_dtype(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
+
+std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+bool divides(const WeightEncoding& e, const Shape& shape) {
+  return shape[0] % e.block_n == 0 && shape[1] % e.block_k == 0;
+}
+
+// Name and shape of the scale: docs/formats.md, "Which name and shape".
+std::string scale_name(const std::string& weight, OutputFormat format, Granularity granularity) {
+  const bool inverse = format == OutputFormat::kFp8 && granularity == Granularity::kBlock;
+  return weight + (inverse ? "_scale_inv" : "_scale");
+}
+
+Shape scale_shape(const Shape& weight, const WeightEncoding& e, OutputFormat format) {
+  if (e.granularity != Granularity::kTensor) return {ceil_div(weight[0], e.block_n), ceil_div(weight[1], e.block_k)};
+  return format == OutputFormat::kFp8 ? Shape{} : Shape{1};
+}
+
+class Planner {
+ public:
+  Planner(const Checkpoint& checkpoint, const QuantSpec& spec) : checkpoint_(checkpoint) { plan_.spec = spec; }
+
+  Result<Plan> run() {
+    OCTAVO_TRY(check_spec(plan_.spec));
+    OCTAVO_TRY(check_source());
+    const std::string origin = checkpoint_.config_path().string();
+    OCTAVO_ASSIGN(config_, parse_model_config(checkpoint_.config(), origin));
+    OCTAVO_ASSIGN(selection_, select_tensors(checkpoint_, config_, plan_.spec));
+    plan_.warnings = selection_.warnings;
+    if (plan_.spec.edge == Edge::kChannel) find_edge_modules();
+    for (std::uint32_t i = 0; i < checkpoint_.tensors().size(); ++i) OCTAVO_TRY(plan_tensor(i));
+    OCTAVO_TRY(lay_out_shards());
+    plan_.config_text =
+        set_top_level_key(checkpoint_.config_text(), "quantization_config", quantization_config(plan_.spec, modules_));
+    plan_.source_bytes = checkpoint_.data_bytes();
+    warn();
+    return std::move(plan_);
+  }
+
+ private:
+  Status check_source() const {
+    if (!checkpoint_.has_config()) {
+      return failure("{}: no config.json; a Hugging Face model folder has one", checkpoint_.dir().string());
+    }
+    const auto it = checkpoint_.config().find("quantization_config");
+    if (it != checkpoint_.config().end() && !it->is_null()) {
+      const auto method = it->is_object() ? it->find("quant_method") : it->end();
+      const bool named = it->is_object() && method != it->end() && method->is_string();
+      return failure("{}: already quantized{}; run `octavo dequantize` first", checkpoint_.dir().string(),
+                     named ? fmt::format(" ({})", printable(method->get<std::string>())) : "");
+    }
+    return {};
+  }
+
+  WeightEncoding encoding_of(const CheckpointTensor& tensor, Granularity granularity) const {
+    const QuantSpec& spec = plan_.spec;
+    WeightEncoding e;
+    e.granularity = granularity;
+    e.format = spec.dtype;
+    e.scale_dtype = spec.scale_dtype_for(tensor.dtype == DType::kF16);
+    e.pow2_scales = spec.pow2_scales;
+    e.via_bf16 = tensor.dtype == DType::kF32 && !spec.direct;
+    const std::uint64_t n = tensor.shape[0], k = tensor.shape[1];
+    switch (granularity) {
+      case Granularity::kTensor: e.block_n = n, e.block_k = k; break;
+      case Granularity::kChannel: e.block_n = 1, e.block_k = k; break;
+      case Granularity::kBlock: e.block_n = spec.scheme.block_n, e.block_k = spec.scheme.block_k; break;
+      case Granularity::kGroup: e.block_n = 1, e.block_k = spec.scheme.block_k; break;
+    }
+    return e;
+  }
+
+  // --edge channel: a module that the block does not divide, and all that engines fuse with it.
+  void find_edge_modules() {
+    std::unordered_set<std::string> fused;
+    for (int pass = 0; pass < 2; ++pass) {
+      for (std::size_t i = 0; i < checkpoint_.tensors().size(); ++i) {
+        const CheckpointTensor& tensor = checkpoint_.tensors()[i];
+        const Decision& decision = selection_.decisions[i];
+        if (!decision.quantize || decision.head) continue;
+        const std::string module(module_name(tensor.name));
+        const auto key = fused_key(module);
+        if (!divides(encoding_of(tensor, Granularity::kBlock), tensor.shape)) {
+          edge_.insert(module);
+          if (key) fused.insert(*key);
+        } else if (pass == 1 && key && fused.contains(*key)) {
+          edge_.insert(module);
+        }
+      }
+    }
+  }
+
+  Status plan_tensor(std::uint32_t index) {
+    const CheckpointTensor& tensor = checkpoint_.tensors()[index];
+    const Decision& decision = selection_.decisions[index];
+    const std::string module(module_name(tensor.name));
+    PlannedTensor planned;
+    planned.source = index;
+    planned.quantize = decision.quantize;
+    planned.why = decision.why;
+    planned.output = static_cast<std::uint32_t>(plan_.outputs.size());
+    if (!decision.quantize) {
+      plan_.outputs.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.shard, 0, tensor.bytes});
+      if (decision.linear) modules_.kept.push_back(module);
+      note_fused_experts(tensor);
+      plan_.tensors.push_back(std::move(planned));
+      return {};
+    }
+
+    ++plan_.quantized;
+    Granularity granularity = plan_.spec.scheme.granularity;
+    if (decision.head) {
+      granularity = Granularity::kChannel;  // the one form of an FP8 head that every loader takes
+      modules_.heads.push_back(module);
+    } else if (edge_.contains(module)) {
+      granularity = Granularity::kChannel;
+      planned.why += fmt::format(", {} is not whole {}x{} blocks: per channel", shape_string(tensor.shape),
+                                 plan_.spec.scheme.block_n, plan_.spec.scheme.block_k);
+      modules_.edge_channel.push_back(module);
+      plan_.edge_channel.push_back(module);
+    } else {
+      modules_.quantized.push_back(module);
+    }
+    planned.encoding = encoding_of(tensor, granularity);
+    if (granularity == Granularity::kTensor) {
+      // Engines requantize fused weights to the largest of their scales; equal scales make that a no-op.
+      const auto number = static_cast<std::uint32_t>(shared_.size());
+      planned.shared = shared_.try_emplace(fused_key(module).value_or(module), number).first->second;
+    }
+    plan_.outputs.push_back({tensor.name, fp8_dtype(plan_.spec.dtype), tensor.shape, tensor.shard, 0, 0});
+    planned.scale = static_cast<std::uint32_t>(plan_.outputs.size());
+    const DType scale_dtype = planned.encoding->scale_dtype == fp8::ScaleDType::kBF16 ? DType::kBF16 : DType::kF32;
+    OutputTensor scale{scale_name(tensor.name, plan_.spec.format, granularity), scale_dtype,
+                       scale_shape(tensor.shape, *planned.encoding, plan_.spec.format), tensor.shard, 0, 0};
+    if (checkpoint_.find(scale.name) != nullptr) {
+      return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(scale.name));
+    }
+    plan_.outputs.push_back(std::move(scale));
+    plan_.tensors.push_back(std::move(planned));
+    return {};
+  }
+
+  // Experts in one 3-D tensor stay as they are, so loaders must be told to leave the whole expert block alone.
+  void note_fused_experts(const CheckpointTensor& tensor) {
+    if (tensor.shape.size() != 3 || !is_quantizable(tensor.dtype)) return;
+    constexpr std::string_view kExperts = ".experts";
+    const std::size_t at = tensor.name.find(kExperts);
+    if (at == std::string::npos) return;
+    const std::string module = tensor.name.substr(0, at + kExperts.size());
+    if (expert_modules_.insert(module).second) modules_.kept.push_back(module);
+    expert_bytes_ += tensor.bytes;
+  }
+
+  Status lay_out_shards() {
+    std::unordered_map<std::string, std::size_t> place;  // output name -> index
+    std::vector<std::vector<TensorEntry>> entries(checkpoint_.shards().size());
+    for (std::size_t i = 0; i < plan_.outputs.size(); ++i) {
+      const OutputTensor& out = plan_.outputs[i];
+      if (!place.emplace(out.name, i).second) return failure("tensor \"{}\" stands in two shards", printable(out.name));
+      entries[out.shard].push_back({out.name, out.dtype, out.shape, 0, 0});
+    }
+    std::map<std::string, std::string> weight_map;
+    for (std::size_t s = 0; s < entries.size(); ++s) {
+      const Shard& shard = checkpoint_.shards()[s];
+      auto metadata = shard.metadata;
+      metadata.try_emplace("format", "pt");  // transformers refuses files without it
+      OCTAVO_ASSIGN(std::string header, lay_out_safetensors(entries[s], metadata).context(shard.name));
+      std::uint64_t data = 0;
+      for (const TensorEntry& entry : entries[s]) {
+        OutputTensor& out = plan_.outputs[place.at(entry.name)];
+        out.offset = header.size() + entry.begin;
+        out.bytes = entry.bytes();
+        data = std::max(data, entry.end);
+        if (checkpoint_.has_index()) weight_map.emplace(entry.name, shard.name);
+      }
+      plan_.output_bytes += data;
+      plan_.shards.push_back({shard.name, std::move(header), 0});
+      plan_.shards.back().bytes = plan_.shards.back().header.size() + data;
+    }
+    plan_.shared_scales = static_cast<std::uint32_t>(shared_.size());
+    if (checkpoint_.has_index()) plan_.index_text = format_shard_index(plan_.output_bytes, weight_map);
+    return {};
+  }
+
+  void warn() {
+    const QuantSpec& spec = plan_.spec;
+    if (spec.dtype == fp8::Format::kE5M2) {
+      plan_.warnings.emplace_back("no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
+    }
+    if (spec.scheme.granularity == Granularity::kBlock && (spec.scheme.block_n != 128 || spec.scheme.block_k != 128)) {
+      plan_.warnings.push_back(fmt::format("blocks of {}x{}: the engines' kernels are written for 128x128",
+                                           spec.scheme.block_n, spec.scheme.block_k));
+    }
+    if (!checkpoint_.unindexed().empty()) {
+      plan_.warnings.push_back(fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
+                                           checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
+    }
+    if (expert_bytes_ > 0) {
+      plan_.warnings.push_back(fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
+                                           "by one are quantized", human_bytes(expert_bytes_)));
+    }
+    warn_partial_blocks();
+    warn_split_fusions();
+  }
+
+  void warn_partial_blocks() {
+    std::size_t partial = 0;
+    const CheckpointTensor* first = nullptr;
+    for (const PlannedTensor& planned : plan_.tensors) {
+      const CheckpointTensor& tensor = checkpoint_.tensors()[planned.source];
+      if (!planned.encoding || planned.encoding->granularity != Granularity::kBlock) continue;
+      if (divides(*planned.encoding, tensor.shape)) continue;
+      if (partial++ == 0) first = &tensor;
+    }
+    if (partial == 0) return;
+    plan_.warnings.push_back(fmt::format(
+        "{} weights end in partial blocks ({} is {}): transformers refuses them and engines need K in whole blocks; "
+        "--edge channel or --scheme dynamic has no such limit", partial, printable(first->name),
+        shape_string(first->shape)));
+  }
+
+  // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.
+  void warn_split_fusions() {
+    std::map<std::string, std::pair<bool, bool>> groups;  // fused key -> some quantized, some kept
+    for (const PlannedTensor& planned : plan_.tensors) {
+      const auto& name = checkpoint_.tensors()[planned.source].name;
+      if (!planned.quantize && !selection_.decisions[planned.source].linear) continue;
+      const auto key = fused_key(module_name(name));
+      if (!key) continue;
+      auto& [some_quantized, some_kept] = groups[*key];
+      (planned.quantize ? some_quantized : some_kept) = true;
+    }
+    std::size_t split = 0;
+    std::string first;
+    for (const auto& [key, state] : groups) {
+      if (state.first && state.second && split++ == 0) first = key;
+    }
+    if (split == 0) return;
+    plan_.warnings.push_back(fmt::format("{} fused layers are quantized only in part ({} first): vLLM and SGLang fuse them "
+                                         "and refuse that; keep or quantize all their parts", split, printable(first)));
+  }
+
+  const Checkpoint& checkpoint_;
+  ModelConfig config_;
+  Selection selection_;
+  ModuleLists modules_;
+  std::unordered_set<std::string> edge_;
+  std::unordered_set<std::string> expert_modules_;
+  std::uint64_t expert_bytes_ = 0;
+  std::unordered_map<std::string, std::uint32_t> shared_;  // fused key -> number
+  Plan plan_;
+};
+
+}  // namespace
+
+Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec) { return Planner(checkpoint, spec).run(); }
+
+}  // namespace octavo::quant

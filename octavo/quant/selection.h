@@ -1,0 +1,41 @@
+// Which tensors are quantized, and why: decided from names, shapes and dtypes alone, so that an architecture nobody
+// has heard of is handled by what its modules are.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "octavo/checkpoint/checkpoint.h"
+#include "octavo/checkpoint/model_config.h"
+#include "octavo/quant/spec.h"
+
+namespace octavo::quant {
+
+struct Decision {
+  bool quantize = false;
+  bool head = false;      // the output head (quantized only with QuantSpec::lm_head)
+  bool linear = false;    // a 2-D weight that loaders hold in a linear layer: listed as ignored when kept
+  std::string why;        // "linear of decoder layer 3", "embedding", "--ignore re:.*o_proj", ...
+};
+
+struct Selection {
+  std::vector<Decision> decisions;  // one per Checkpoint::tensors(), same order
+  std::vector<std::string> warnings;
+};
+
+// An error when a pattern is malformed or nothing is left to quantize.
+Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec);
+
+// "model.layers.3.self_attn.q_proj" from "model.layers.3.self_attn.q_proj.weight"; other names unchanged.
+std::string_view module_name(std::string_view tensor);
+// The last component: "q_proj". Kinds of layers in tables are named by it.
+std::string_view module_leaf(std::string_view module);
+
+// Modules that engines load into one fused parameter (q/k/v, gate/up, w1/w3, ...) have the same key, so a per-tensor
+// scale can be shared among them. nullopt for a module that is fused with nothing.
+std::optional<std::string> fused_key(std::string_view module);
+
+}  // namespace octavo::quant
