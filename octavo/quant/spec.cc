@@ -122,10 +122,10 @@ const std::vector<LegalPair>& legal_pairs() {
 }
 
 std::string legal_pairs_table() {
-  std::string out = fmt::format("  {:<12} {:<20} {}\n", "scheme", "format", "loads in");
+  std::string out = fmt::format("  {:<12} {:<28} {}\n", "scheme", "format", "loads in");
   for (const LegalPair& pair : legal_pairs()) {
     const bool is_default = default_format(pair.scheme) == pair.format;
-    out += fmt::format("  {:<12} {:<20} {}\n", pair.scheme,
+    out += fmt::format("  {:<12} {:<28} {}\n", pair.scheme,
                        std::string(format_name(pair.format)) + (is_default ? " (default)" : ""), pair.loaders);
   }
   return out;
