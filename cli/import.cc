@@ -1,0 +1,83 @@
+// octavo import: a GGUF file to a Hugging Face folder.
+#include "octavo/checkpoint/gguf/import.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "cli/command.h"
+#include "cli/progress_bar.h"
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+
+namespace octavo::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string source, out, dtype = "bf16";
+};
+
+DType dtype_of(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  return name == "f16" ? DType::kF16 : DType::kBF16;
+}
+
+Outcome run(const Options& o) {
+  GgufImportOptions options;
+  options.dtype = dtype_of(o.dtype);
+  options.threads = worker_count(o.common.threads);
+  std::error_code error;
+  const auto size = std::filesystem::file_size(o.source, error);  // nearly all of it is tensors
+  ImportSummary s;
+  {
+    ProgressBar progress("import", error ? 0 : size, o.common.quiet);
+    options.progress = &progress;
+    OCTAVO_ASSIGN(s, import_gguf(o.source, o.out, options));
+  }
+  for (const std::string& note : s.notes) fmt::print(stderr, "octavo import: note: {}\n", note);
+  std::string types;
+  for (const auto& [type, count] : s.types) types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, type);
+  const double read = static_cast<double>(s.source_bytes) / 1e9 / s.seconds;
+  const double written = static_cast<double>(s.output_bytes) / 1e9 / s.seconds;
+  const std::string human = fmt::format(
+      "{}: {} model, {} tensors to {}\n  GGUF types   {}\n  bytes        {} -> {}\n"
+      "  time         {:.2f} s, {:.2f} GB/s read, {:.2f} GB/s written\n  peak memory  {}\n",
+      o.out, s.architecture, s.tensors, o.dtype, types, human_bytes(s.source_bytes), human_bytes(s.output_bytes),
+      s.seconds, read, written, human_bytes(peak_memory()));
+  const Json json = {{"output", o.out},
+                     {"architecture", s.architecture},
+                     {"name", printable(s.name)},
+                     {"dtype", o.dtype},
+                     {"tensors", s.tensors},
+                     {"gguf_types", s.types},
+                     {"source_bytes", s.source_bytes},
+                     {"output_bytes", s.output_bytes},
+                     {"seconds", s.seconds},
+                     {"read_gb_per_s", read},
+                     {"written_gb_per_s", written},
+                     {"peak_memory_bytes", peak_memory()},
+                     {"notes", s.notes}};
+  OCTAVO_TRY(print_result(o.common, human, json));
+  return 0;
+}
+
+}  // namespace
+
+void add_import(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  Options& o = *options;
+  CLI::App* command = add_command(app, "import", "Make a Hugging Face folder of a GGUF file (llama, qwen2, qwen3)",
+                                  "octavo import SmolLM2-135M-Instruct.Q4_1.gguf -o SmolLM2-135M");
+  command->add_option("FILE", o.source, "GGUF file")->required();
+  command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT")->required();
+  command->add_option("--dtype", o.dtype, "bf16 (default), f32 or f16: type of the tensors written")
+      ->check(CLI::IsMember({"bf16", "f32", "f16"}))
+      ->option_text("NAME")
+      ->group("Numbers");
+  add_common_options(*command, o.common);
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace octavo::cli
