@@ -13,27 +13,41 @@ namespace {
 
 constexpr std::size_t kWorstShown = 10;
 constexpr std::size_t kViolationsShown = 50;
+constexpr std::size_t kWarningsShown = 20;
 
-std::string decibels(double value) { return std::isinf(value) ? "exact" : fmt::format("{:.2f}", value); }
+std::string decibels(double value) { return std::isinf(value) ? "exact" : fmt::format("{:.2f} dB", value); }
 
 // JSON has no infinity; an exact tensor has no finite SQNR.
 Json decibels_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
+std::string counted(std::size_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string kind_table(const Report& report) {
-  std::string out;
-  if (report.against_source) {
-    out = fmt::format("  {:<16} {:>7} {:>12} {:>12} {:>23}\n", "kind of layer", "tensors", "worst SQNR", "median SQNR",
-                      "scale range");
-    for (const KindSummary& k : report.kinds) {
-      out += fmt::format("  {:<16} {:>7} {:>9} dB {:>9} dB {:>23}\n", k.kind, k.tensors, decibels(k.worst_sqnr_db),
-                         decibels(k.median_sqnr_db), fmt::format("{:.3g} .. {:.3g}", k.min_scale, k.max_scale));
-    }
-    return out;
-  }
-  out = fmt::format("  {:<16} {:>7} {:>23}\n", "kind of layer", "tensors", "scale range");
+  std::size_t width = std::string_view("kind of layer").size();
+  for (const KindSummary& k : report.kinds) width = std::max(width, printable(k.kind, 40).size());
+  std::string out = fmt::format("  {:<{}}  {:>7}", "kind of layer", width, "tensors");
+  if (report.against_source) out += fmt::format("  {:>10}  {:>11}", "worst SQNR", "median SQNR");
+  out += "  scales\n";
   for (const KindSummary& k : report.kinds) {
-    out += fmt::format("  {:<16} {:>7} {:>23}\n", k.kind, k.tensors,
-                       fmt::format("{:.3g} .. {:.3g}", k.min_scale, k.max_scale));
+    out += fmt::format("  {:<{}}  {:>7}", printable(k.kind, 40), width, k.tensors);
+    if (report.against_source) {
+      out += fmt::format("  {:>10}  {:>11}", decibels(k.worst_sqnr_db), decibels(k.median_sqnr_db));
+    }
+    out += fmt::format("  {:.3g} .. {:.3g}\n", k.min_scale, k.max_scale);
+  }
+  return out;
+}
+
+std::string worst_table(const Report& report) {
+  const std::size_t shown = std::min(kWorstShown, report.errors.size());
+  std::string out = fmt::format("  {:>10}  {:>8}  {:>9}  {:>9}  the {} furthest from the source\n", "SQNR", "cosine",
+                                "max error", "saturated", shown);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const TensorError& e = report.errors[i];
+    out += fmt::format("  {:>10}  {:>8.6f}  {:>9.3g}  {:>9}  {}\n", decibels(e.sqnr_db), e.cosine, e.max_abs_error,
+                       e.saturated, printable(e.name));
   }
   return out;
 }
@@ -41,43 +55,47 @@ std::string kind_table(const Report& report) {
 }  // namespace
 
 std::string format_report(const Report& report) {
-  std::string out = fmt::format("{}\n{} tensors: {} quantized, {} kept; {}", report.description, report.tensors,
-                                report.quantized, report.kept, human_bytes(report.bytes));
+  std::string out = fmt::format("{}\n{}: {} quantized, {} kept", report.description, counted(report.tensors, "tensor"),
+                                report.quantized, report.kept);
+  if (report.scales != 0) out += fmt::format(", and {}", counted(report.scales, "scale tensor"));
+  out += fmt::format("; {}", human_bytes(report.bytes));
   if (report.source_bytes != 0) {
-    out += fmt::format(" against {} ({:.1f} %)", human_bytes(report.source_bytes),
-                       100.0 * static_cast<double>(report.bytes) / static_cast<double>(report.source_bytes));
+    out += fmt::format(", {:.1f} % of the source's {}",
+                       100.0 * static_cast<double>(report.bytes) / static_cast<double>(report.source_bytes),
+                       human_bytes(report.source_bytes));
   }
   out += "\n";
-  if (!report.kinds.empty()) out += "\n" + kind_table(report);
-  if (!report.errors.empty()) {
-    const std::size_t shown = std::min(kWorstShown, report.errors.size());
-    out += fmt::format("\n  {} tensors furthest from their source\n", shown);
-    for (std::size_t i = 0; i < shown; ++i) {
-      const TensorError& e = report.errors[i];
-      out += fmt::format("  {:>9} dB  cosine {:.6f}  max error {:.3g}  {}\n", decibels(e.sqnr_db), e.cosine,
-                         e.max_abs_error, printable(e.name));
-    }
-  }
+  for (const RuleSummary& r : report.rules)
+    out += fmt::format("codes: {} ({})\n", r.rule, counted(r.tensors, "tensor"));
+  if (!report.kinds.empty()) out.append("\n").append(kind_table(report));
+  if (!report.errors.empty()) out.append("\n").append(worst_table(report));
   out += "\n";
-  for (const std::string& warning : report.warnings) out += fmt::format("warning: {}\n", warning);
+  const std::size_t warnings = std::min(kWarningsShown, report.warnings.size());
+  for (std::size_t i = 0; i < warnings; ++i) out += fmt::format("warning: {}\n", report.warnings[i]);
+  if (warnings < report.warnings.size()) {
+    out += fmt::format("... and {} (--json lists all)\n", counted(report.warnings.size() - warnings, "more warning"));
+  }
   const std::size_t shown = std::min(kViolationsShown, report.violations.size());
   for (std::size_t i = 0; i < shown; ++i) {
     const Violation& v = report.violations[i];
-    out += fmt::format("VIOLATION{} {}: {}\n", v.loader.empty() ? "" : fmt::format(" ({})", v.loader), v.where, v.what);
+    out +=
+        fmt::format("VIOLATION{}: {}: {}\n", v.loader.empty() ? "" : fmt::format(" ({})", v.loader), v.where, v.what);
   }
   if (shown < report.violations.size()) {
-    out += fmt::format("... and {} more violations (--json lists all)\n", report.violations.size() - shown);
+    out += fmt::format("... and {} (--json lists all)\n", counted(report.violations.size() - shown, "more violation"));
   }
-  out += report.ok() ? "OK: no violation" : fmt::format("FAILED: {} violations", report.violations.size());
+  for (const LoaderSummary& l : report.loaders) {
+    out += fmt::format("{} {}: {}\n", l.name, l.version,
+                       l.violations == 0 ? "nothing it would refuse" : counted(l.violations, "violation"));
+  }
+  out += report.ok() ? "OK: no violation" : fmt::format("FAILED: {}", counted(report.violations.size(), "violation"));
   return out + "\n";
 }
 
 Json report_json(const Report& report) {
-  Json root = {{"ok", report.ok()},
-               {"description", report.description},
-               {"tensors", report.tensors},
-               {"quantized", report.quantized},
-               {"kept", report.kept},
+  Json root = {{"ok", report.ok()},         {"description", report.description},
+               {"tensors", report.tensors}, {"quantized", report.quantized},
+               {"kept", report.kept},       {"scales", report.scales},
                {"bytes", report.bytes}};
   if (report.source_bytes != 0) root["source_bytes"] = report.source_bytes;
   root["seconds"] = report.seconds;
@@ -88,25 +106,31 @@ Json report_json(const Report& report) {
     root["violations"].push_back(std::move(item));
   }
   root["warnings"] = report.warnings;
+  root["loaders"] = Json::array();
+  for (const LoaderSummary& l : report.loaders) {
+    root["loaders"].push_back({{"name", l.name}, {"version", l.version}, {"violations", l.violations}});
+  }
   root["kinds"] = Json::array();
   for (const KindSummary& k : report.kinds) {
-    Json item = {{"kind", k.kind}, {"tensors", k.tensors}, {"min_scale", k.min_scale}, {"max_scale", k.max_scale}};
+    Json item = {
+        {"kind", printable(k.kind)}, {"tensors", k.tensors}, {"min_scale", k.min_scale}, {"max_scale", k.max_scale}};
     if (report.against_source) {
       item["worst_sqnr_db"] = decibels_json(k.worst_sqnr_db);
       item["median_sqnr_db"] = decibels_json(k.median_sqnr_db);
     }
     root["kinds"].push_back(std::move(item));
   }
-  if (report.against_source) {
-    root["errors"] = Json::array();
-    for (const TensorError& e : report.errors) {
-      root["errors"].push_back({{"name", e.name},
-                                {"sqnr_db", decibels_json(e.sqnr_db)},
-                                {"cosine", e.cosine},
-                                {"max_abs_error", e.max_abs_error},
-                                {"elements", e.elements},
-                                {"saturated", e.saturated}});
-    }
+  if (!report.against_source) return root;
+  root["rules"] = Json::array();
+  for (const RuleSummary& r : report.rules) root["rules"].push_back({{"rule", r.rule}, {"tensors", r.tensors}});
+  root["errors"] = Json::array();
+  for (const TensorError& e : report.errors) {
+    root["errors"].push_back({{"name", printable(e.name)},
+                              {"sqnr_db", decibels_json(e.sqnr_db)},
+                              {"cosine", e.cosine},
+                              {"max_abs_error", e.max_abs_error},
+                              {"elements", e.elements},
+                              {"saturated", e.saturated}});
   }
   return root;
 }

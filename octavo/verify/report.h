@@ -34,15 +34,30 @@ struct KindSummary {
   float min_scale = 0, max_scale = 0;
 };
 
+// Tensors whose codes follow one rule.
+struct RuleSummary {
+  std::string rule;  // "FP32 division by the scale"
+  std::size_t tensors = 0;
+};
+
+struct LoaderSummary {
+  std::string name;     // "vllm"
+  std::string version;  // whose rules were checked
+  std::size_t violations = 0;
+};
+
 struct Report {
   std::string description;  // "compressed-tensors e4m3, per channel, dynamic activations per token"
   std::vector<Violation> violations;
   std::vector<std::string> warnings;
-  std::size_t tensors = 0, quantized = 0, kept = 0;
-  std::uint64_t bytes = 0;         // of the verified folder's tensors
-  std::uint64_t source_bytes = 0;  // of the source's; 0 without one
-  std::vector<KindSummary> kinds;  // by name
+  std::size_t tensors = 0, quantized = 0, kept = 0;  // scales are counted apart
+  std::size_t scales = 0;
+  std::uint64_t bytes = 0;          // of the verified folder's tensors
+  std::uint64_t source_bytes = 0;   // of the source's; 0 without one
+  std::vector<KindSummary> kinds;   // by name
   std::vector<TensorError> errors;  // with a source: every quantized tensor, worst SQNR first
+  std::vector<RuleSummary> rules;   // with a source
+  std::vector<LoaderSummary> loaders;
   bool against_source = false;
   double seconds = 0;
 

@@ -19,7 +19,7 @@ std::string_view loader_name(Loader loader);  // "vllm", "sglang", "transformers
 std::optional<Loader> find_loader(std::string_view name);
 
 struct Options {
-  std::vector<Loader> loaders;       // whose refusals count as violations
+  std::vector<Loader> loaders;  // whose refusals count as violations
   int threads = 1;
   ProgressSink* progress = nullptr;  // bytes of the verified folder's tensors
 };

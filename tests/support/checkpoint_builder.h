@@ -48,6 +48,7 @@ class CheckpointBuilder {
 
   // config.json. Set to null, the folder gets none.
   Json& config() { return config_; }
+  const Json& config() const { return config_; }
   // Further files: name and content.
   void add_file(std::string name, std::string text) { files_.emplace_back(std::move(name), std::move(text)); }
   // The index as it will be written, to be changed; nullopt: as it should be (and none for one shard).

@@ -1,0 +1,90 @@
+// `octavo verify DIR [--against SRC] [--for LOADER]`: judges a quantized checkpoint.
+#include "octavo/verify/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "cli/command.h"
+#include "cli/progress_bar.h"
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+
+namespace octavo::cli {
+namespace {
+
+struct VerifyCommand {
+  CommonOptions common;
+  std::string dir;
+  std::string against;
+  std::vector<std::string> loaders;
+
+  Outcome run() const;
+};
+
+Outcome VerifyCommand::run() const {
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(dir));
+  std::optional<Checkpoint> source;
+  if (!against.empty()) {
+    OCTAVO_ASSIGN(source, Checkpoint::open(against));
+  }
+  verify::Options options;
+  options.threads = worker_count(common.threads);
+  for (const std::string& name : loaders) {
+    const auto loader = verify::find_loader(name);
+    if (!loader) return usage_error("--for {}: unknown; one of vllm, sglang, transformers", printable(name));
+    const bool known = std::find(options.loaders.begin(), options.loaders.end(), *loader) != options.loaders.end();
+    if (!known) options.loaders.push_back(*loader);
+  }
+  Result<verify::Report> report = [&] {
+    ProgressBar progress("verify", checkpoint.data_bytes(), common.quiet);
+    options.progress = &progress;
+    return verify::verify(checkpoint, source ? &*source : nullptr, options);
+  }();
+  if (!report.ok()) return std::move(report).error();
+
+  const std::uint64_t read = report->bytes + report->source_bytes;
+  const double rate = report->seconds > 0 ? static_cast<double>(read) / report->seconds : 0;
+  Json summary = verify::report_json(*report);
+  summary["bytes_per_second"] = rate;
+  summary["peak_memory"] = peak_memory();
+  const std::string human =
+      fmt::format("{}{:.2f} s, {:.2f} GB/s of {}, peak memory {}\n", verify::format_report(*report), report->seconds,
+                  rate / 1e9, source ? "both folders" : "the folder", human_bytes(peak_memory()));
+  OCTAVO_TRY(print_result(common, human, summary));
+  if (report->ok()) return 0;
+  // --quiet hides the report, never that it failed.
+  if (common.quiet && !common.json) {
+    const verify::Violation& first = report->violations.front();
+    return failure("{}: {} violations, the first: {}: {}", dir, report->violations.size(), first.where, first.what);
+  }
+  return 1;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, Action& action) {
+  CLI::App* command =
+      add_command(app, "verify",
+                  "Judge a quantized model: config, names, shapes, scales, loaders, and the error against its source",
+                  "octavo verify Qwen3-8B-FP8 --against Qwen3-8B --for vllm,sglang");
+  const auto self = std::make_shared<VerifyCommand>();
+  command->add_option("DIR", self->dir, "folder of the quantized model")->required()->group("Input");
+  command
+      ->add_option("--against", self->against,
+                   "folder it was quantized from: checks every code and kept tensor, reports SQNR and cosine")
+      ->option_text("SRC")
+      ->group("Input");
+  command
+      ->add_option("--for", self->loaders,
+                   "vllm, sglang, transformers (repeatable, or a comma list): also what that loader would refuse")
+      ->option_text("LOADER")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("Checks");
+  add_common_options(*command, self->common);
+  command->callback([self, &action] { action = [self] { return self->run(); }; });
+}
+
+}  // namespace octavo::cli

@@ -1,0 +1,312 @@
+// Refusals of vLLM 0.33, SGLang 0.5.23 and transformers 5.23. A checkpoint that is unsound in itself is not judged
+// twice: what structure.cc has found is left out here.
+#include "octavo/verify/loaders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <unordered_set>
+
+#include "octavo/base/text.h"
+
+namespace octavo::verify {
+namespace {
+
+constexpr std::uint64_t kBlock = 128;  // the only block of the engines' mixture-of-experts kernels
+constexpr std::uint64_t kMxGroup = 32;
+// vLLM upsamples block scales of experts down to this size and no further.
+constexpr std::uint64_t kSmallestExpertBlock = 32;
+
+bool is_block(const QuantizationGroup& group) { return group.granularity == Granularity::kBlock; }
+
+class LoaderRules {
+ public:
+  LoaderRules(const Subject& subject, Loader loader, Report& report)
+      : subject_(subject), loader_(loader), fp8_(subject.info.dialect == Dialect::kFp8), report_(report) {}
+
+  void check() {
+    if (subject_.info.format != fp8::Format::kE4M3) {
+      violation("config.json", "weights are {}; {}", fp8::format_name(subject_.info.format),
+                loader_ == Loader::kTransformers ? "transformers runs them only where it dequantizes"
+                                                 : "its parameters are E4M3 and the copy would change the values");
+    }
+    check_scheme();
+    for (const Module& module : subject_.modules) {
+      if (module.quantized()) check_module(module);
+    }
+    if (loader_ == Loader::kTransformers) return check_transformers();
+    for (const FusedGroup& group : subject_.fused) check_fused(group);
+    for (const ExpertBlock& block : subject_.experts) check_experts(block);
+    if (loader_ == Loader::kVllm && fp8_) check_whole_names();
+    if (loader_ == Loader::kSglang && !fp8_) check_untargeted();
+  }
+
+ private:
+  template <typename... Args>
+  void violation(const std::string& where, fmt::format_string<Args...> format, Args&&... args) {
+    report_.violations.push_back(
+        {printable(where), fmt::format(format, std::forward<Args>(args)...), std::string(loader_name(loader_))});
+  }
+
+  const QuantizationGroup& group_of(const Module& module) const { return subject_.group_of(module); }
+
+  // Pairs of scheme and dialect.
+  void check_scheme() {
+    for (const QuantizationGroup& group : subject_.info.groups) {
+      const std::string where = fmt::format("config.json: {}", group.pointer);
+      if (fp8_) {
+        check_fp8_scheme(group, where);
+      } else {
+        check_compressed_scheme(group, where);
+      }
+    }
+  }
+
+  void check_fp8_scheme(const QuantizationGroup& group, const std::string& where) {
+    const bool own_names = subject_.scale_suffix() == "_scale_inv" && !is_block(group);  // transformers' per-tensor
+    const std::string& model = subject_.model_type;
+    static constexpr std::array<std::string_view, 5> kLlamaFamily = {"llama", "mistral", "ministral3", "phi3",
+                                                                     "internlm3"};
+    const bool sglang_renames = std::find(kLlamaFamily.begin(), kLlamaFamily.end(), model) != kLlamaFamily.end();
+    const bool renames = loader_ == Loader::kVllm ? model == "mistral3" : sglang_renames;
+    if (loader_ == Loader::kTransformers) {
+      if (!is_block(group) && !own_names) {
+        violation(where,
+                  "per-tensor fp8 with the name weight_scale: transformers wants weight_scale_inv, "
+                  "activation_scale and \"weight_block_size\": null");
+      }
+    } else if (is_block(group) && renames) {
+      violation(where,
+                "block scales in the fp8 dialect: for model_type {} the loader renames weight_scale_inv to "
+                "weight_scale, so the scales are lost; use compressed-tensors",
+                printable(model));
+    } else if (own_names && !renames) {
+      violation(where, "per-tensor scales named weight_scale_inv: the loader has a parameter weight_scale only");
+    }
+  }
+
+  void check_compressed_scheme(const QuantizationGroup& group, const std::string& where) {
+    const bool weight_only = group.activation == ActivationScheme::kNone;
+    if (group.granularity == Granularity::kGroup) {
+      if (loader_ == Loader::kSglang) {
+        violation(where, "group scales (MXFP8): SGLang has no such scheme in compressed-tensors");
+      } else if (loader_ == Loader::kVllm && group.block_k != kMxGroup) {
+        violation(where, "groups of {}: vLLM takes FP8 group scales only as MXFP8, groups of {}", group.block_k,
+                  kMxGroup);
+      }
+    }
+    if (loader_ == Loader::kSglang && weight_only && is_block(group)) {
+      violation(where, "block scales without activations: SGLang's W8A16 takes tensor and channel scales only");
+    }
+  }
+
+  bool uses_expert_upsampling(const Module& module) const {
+    return loader_ == Loader::kVllm && fp8_ && module.expert;  // judged for the whole block of experts
+  }
+
+  void check_module(const Module& module) {
+    const std::string& name = module.weight->name;
+    const QuantizationGroup& group = group_of(module);
+    const bool engine = loader_ != Loader::kTransformers;
+    if (engine && module.role == Role::kEmbedding) {
+      violation(name, "is an embedding in FP8; the loader has only unquantized ones");
+    }
+    if (engine && module.role == Role::kRouter) {
+      violation(name, "is a router in FP8; models build it unquantized whatever the config says");
+    }
+    if (engine && module.role == Role::kHead) check_head(module);
+    if (!is_block(group)) return;
+    const std::uint64_t n = module.rows(), k = module.columns();
+    if (loader_ == Loader::kTransformers) {
+      if (fp8_ && (n % group.block_n != 0 || k % group.block_k != 0)) {
+        violation(name, "shape {} is not divisible by the block {}x{}: dequantizing (every CPU does) raises",
+                  shape_string(module.weight->shape), group.block_n, group.block_k);
+      }
+    } else if (k % group.block_k != 0 && !uses_expert_upsampling(module)) {
+      violation(name, "{} columns are not divisible by the block's {}: activations are quantized in whole groups", k,
+                group.block_k);
+    }
+  }
+
+  void check_head(const Module& module) {
+    if (fp8_) {
+      violation(module.weight->name,
+                "is an output head in FP8; under fp8 the loader never quantizes it and fails on "
+                "its scale");
+    } else if (!module.targeted_by_name) {
+      violation(module.weight->name,
+                "is an output head in FP8 that no target names: \"Linear\" does not match its "
+                "class; add the target \"re:.*lm_head$\"");
+    } else if (loader_ == Loader::kSglang && is_block(group_of(module))) {
+      violation(module.weight->name, "is an output head with block scales, which SGLang has not implemented");
+    }
+  }
+
+  // Block scales of joined weights: a member that does not fill its last block shares it with the next one.
+  void check_fused(const FusedGroup& fused) {
+    std::vector<const Module*> members;
+    for (const std::size_t i : fused.members) {
+      const Module& module = subject_.modules[i];
+      if (module.quantized() && is_block(group_of(module)) && !uses_expert_upsampling(module)) {
+        members.push_back(&module);
+      }
+    }
+    if (members.size() != fused.members.size()) return;
+    const bool last_counts = loader_ == Loader::kSglang && fp8_;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const std::uint64_t block_n = group_of(*members[i]).block_n;
+      if (members[i]->rows() % block_n == 0 || (i + 1 == members.size() && !last_counts)) continue;
+      violation(members[i]->weight->name,
+                "{} rows are not divisible by the block's {}, and the loader joins it into {}"
+                "{}",
+                members[i]->rows(), block_n, printable(fused.name),
+                i + 1 == members.size() ? "" : ", where the next weight's scales would overlap");
+    }
+  }
+
+  void check_experts(const ExpertBlock& block) {
+    const Module* first = nullptr;
+    for (const std::size_t i : block.members) {
+      if (subject_.modules[i].quantized() && first == nullptr) first = &subject_.modules[i];
+    }
+    if (first == nullptr) return;
+    const QuantizationGroup& group = group_of(*first);
+    if (!fp8_ && group.granularity == Granularity::kTensor && group.activation == ActivationScheme::kDynamicToken) {
+      violation(block.name, "experts with tensor scales and activations per token: the loader asserts");
+    }
+    if (!fp8_ && group.granularity == Granularity::kChannel && group.activation == ActivationScheme::kStaticTensor) {
+      violation(block.name, "experts with channel scales and static activations: the loader raises");
+    }
+    if (!is_block(group)) return;
+    if (group.block_n != kBlock || group.block_k != kBlock) {
+      violation(block.name, "experts in {}x{} blocks; the kernels for experts take 128x128 only", group.block_n,
+                group.block_k);
+      return;
+    }
+    for (const std::size_t i : block.members) {
+      const Module& module = subject_.modules[i];
+      if (module.quantized() && !check_expert_shape(module)) return;  // all experts have the same shapes
+    }
+  }
+
+  bool check_expert_shape(const Module& module) {
+    const std::uint64_t n = module.rows(), k = module.columns();
+    if (uses_expert_upsampling(module)) {
+      const std::uint64_t block = std::gcd(kBlock, std::gcd(n, k));
+      if (block >= kSmallestExpertBlock) return true;
+      violation(module.weight->name, "shape {}: experts' block scales can be split down to {}, this needs {}",
+                shape_string(module.weight->shape), kSmallestExpertBlock, block);
+      return false;
+    }
+    if (n % kBlock == 0) return true;  // columns are judged with every other weight's
+    violation(module.weight->name, "{} rows of an expert are not divisible by the block's {}", n, kBlock);
+    return false;
+  }
+
+  // vLLM knows no prefixes: an entry is a module's whole name, a fused parameter's, or one inside a block of experts.
+  void check_whole_names() {
+    const auto entries = ignore_entries();
+    std::unordered_set<std::size_t> exempt;  // kept by the name of what they belong to
+    for (const FusedGroup& fused : subject_.fused) {
+      if (entries.contains(fused.name)) exempt.insert(fused.members.begin(), fused.members.end());
+    }
+    for (const ExpertBlock& block : subject_.experts) {
+      const bool listed = std::any_of(entries.begin(), entries.end(),
+                                      [&](std::string_view e) { return e.find(block.name) != std::string_view::npos; });
+      if (listed) exempt.insert(block.members.begin(), block.members.end());
+    }
+    for (std::size_t i = 0; i < subject_.modules.size(); ++i) {
+      const Module& module = subject_.modules[i];
+      const bool built_plain = module.role != Role::kLinear;  // heads, routers, embeddings are never quantized
+      if (module.fp8 || built_plain || !module.ignored || module.ignored_exactly || exempt.contains(i)) continue;
+      violation(module.weight->name,
+                "is kept by an ignore entry that is only a part of its name; vLLM compares whole "
+                "names and would expect FP8");
+    }
+  }
+
+  void check_untargeted() {
+    const auto entries = ignore_entries();
+    for (const Module& module : subject_.modules) {
+      if (module.role != Role::kLinear || module.group || module.ignored || ends_with(module, entries)) continue;
+      violation(module.weight->name,
+                "is neither targeted nor ignored: SGLang raises \"Unable to find matching "
+                "target\"");
+    }
+  }
+
+  std::unordered_set<std::string_view> ignore_entries() const {
+    std::unordered_set<std::string_view> entries;
+    for (const IgnoreList& list : subject_.info.ignore) entries.insert(list.entries.begin(), list.entries.end());
+    return entries;
+  }
+
+  // SGLang's plain ignore entries also match a dotted end of the name.
+  static bool ends_with(const Module& module, const std::unordered_set<std::string_view>& entries) {
+    const std::string_view name = module.name;
+    for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+      if (entries.contains(name.substr(dot + 1))) return true;
+    }
+    return false;
+  }
+
+  void check_transformers() {
+    if (!fp8_) {
+      for (const ExpertBlock& block : subject_.experts) {
+        const Module& first = subject_.modules[block.members[0]];
+        if (!first.quantized()) continue;
+        const Granularity granularity = group_of(first).granularity;
+        if (granularity != Granularity::kBlock && granularity != Granularity::kGroup) continue;
+        violation(block.name,
+                  "experts with {} scales: transformers dequantizes experts by a plain product, which "
+                  "cannot spread them",
+                  granularity_name(granularity));
+      }
+      return;
+    }
+    check_listed_head();
+    check_endings();
+  }
+
+  // A given list replaces transformers' default, in which the head stands; a tied head is a module all the same.
+  void check_listed_head() {
+    if (!subject_.has_ignore_list() || !subject_.tied) return;
+    if (subject_.checkpoint->find("lm_head.weight") != nullptr) return;  // structure.cc asks for it
+    if (ignore_entries().contains("lm_head")) return;
+    violation("config.json",
+              "the ignore list does not name lm_head: a given list replaces transformers' default, and "
+              "the head would be converted");
+  }
+
+  // transformers also keeps a module whose name merely ends with an entry.
+  void check_endings() {
+    const auto entries = ignore_entries();
+    constexpr std::size_t kLongest = 512;  // of a module's name; real ones are far shorter
+    for (const Module& module : subject_.modules) {
+      if (!module.quantized() || module.ignored || module.name.size() > kLongest) continue;
+      for (std::string_view ending = module.name; !ending.empty(); ending.remove_prefix(1)) {
+        if (!entries.contains(ending)) continue;
+        violation(module.weight->name,
+                  "is FP8, but ends with the ignored name \"{}\": transformers would keep it "
+                  "unquantized",
+                  printable(ending));
+        break;
+      }
+    }
+  }
+
+  const Subject& subject_;
+  const Loader loader_;
+  const bool fp8_;
+  Report& report_;
+};
+
+}  // namespace
+
+void check_loader(const Subject& subject, Loader loader, Report& report) {
+  LoaderRules(subject, loader, report).check();
+}
+
+}  // namespace octavo::verify

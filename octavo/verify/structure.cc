@@ -1,0 +1,276 @@
+// Checks that need only headers and config.json.
+#include "octavo/verify/structure.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <unordered_set>
+
+#include "octavo/base/text.h"
+
+namespace octavo::verify {
+namespace {
+
+std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+DType dtype_of(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
+
+// MXFP8: an exponent byte for each group of 32.
+bool is_mx(const QuantizationGroup& group) { return group.granularity == Granularity::kGroup; }
+
+bool scale_dtype_allowed(const Subject& subject, const QuantizationGroup& group, DType dtype) {
+  if (is_mx(group)) return dtype == DType::kU8;
+  if (dtype == DType::kF8E8M0) {
+    return subject.info.dialect == Dialect::kFp8 && group.granularity == Granularity::kBlock;
+  }
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+}
+
+bool scale_shape_allowed(const QuantizationGroup& group, const Module& module) {
+  const Shape& shape = module.scale->shape;
+  if (group.granularity == Granularity::kTensor && shape.empty()) return true;
+  return shape == scale_shape(group, module.rows(), module.columns());
+}
+
+class Structure {
+ public:
+  Structure(const Subject& subject, Report& report) : subject_(subject), report_(report) {}
+
+  void check() {
+    for (const Module& module : subject_.modules) check_module(module);
+    check_leftovers();
+    check_groups();
+    check_fused();
+    check_index();
+    warn_idle_entries();
+  }
+
+ private:
+  template <typename... Args>
+  void violation(const std::string& where, fmt::format_string<Args...> format, Args&&... args) {
+    report_.violations.push_back({printable(where), fmt::format(format, std::forward<Args>(args)...), ""});
+  }
+
+  void check_module(const Module& module) {
+    if (module.fp8) {
+      check_quantized(module);
+    } else if (!is_quantizable(module.weight->dtype) && module.role != Role::kEmbedding) {
+      violation(module.weight->name, "is {}: neither FP8 nor a dtype that linears are kept in",
+                dtype_name(module.weight->dtype));
+    } else if (module.group && !module.ignored && !kept_without_listing(module)) {
+      violation(module.weight->name,
+                "is {}, but {} targets it and no ignore list names it: loaders expect FP8 and a "
+                "scale",
+                dtype_name(module.weight->dtype), target_of(module));
+    }
+  }
+
+  std::string target_of(const Module& module) const {
+    return subject_.info.dialect == Dialect::kFp8 ? "the fp8 config" : subject_.group_of(module).pointer;
+  }
+
+  // Released fp8 checkpoints without any list: engines build these modules unquantized whatever the config says.
+  bool kept_without_listing(const Module& module) const {
+    if (subject_.info.dialect != Dialect::kFp8 || subject_.has_ignore_list()) return false;
+    return module.role == Role::kHead || module.role == Role::kRouter || module.leaf() == "eh_proj";
+  }
+
+  void check_quantized(const Module& module) {
+    const CheckpointTensor& weight = *module.weight;
+    if (weight.shape.size() != 2) {
+      violation(weight.name, "is {} with {} dimensions; only 2-D weights can be quantized", dtype_name(weight.dtype),
+                weight.shape.size());
+      return;
+    }
+    if (weight.dtype != dtype_of(subject_.info.format)) {
+      violation(weight.name, "is {}, but the config means {}", dtype_name(weight.dtype),
+                fp8::format_name(subject_.info.format));
+    }
+    if (module.ignored) {
+      violation(weight.name, "is {}, but the ignore list names it: loaders would read it as an unquantized weight",
+                dtype_name(weight.dtype));
+    } else if (!module.group) {
+      violation(weight.name, "is {}, but no target of the config matches it", dtype_name(weight.dtype));
+    }
+    check_scale(module);
+    check_input_scale(module);
+  }
+
+  void check_scale(const Module& module) {
+    const std::string& weight = module.weight->name;
+    const std::string wanted = weight + std::string(subject_.scale_suffix());
+    const bool inverse = subject_.scale_suffix() == "_scale_inv";
+    const std::string other = weight + (inverse ? "_scale" : "_scale_inv");
+    const CheckpointTensor* misnamed = subject_.checkpoint->find(other);
+    if (module.scale == nullptr) {
+      if (misnamed == nullptr) {
+        violation(weight, "has no scale: {} is missing", printable(wanted));
+      } else {
+        violation(weight, "has its scale under the name {}; loaders of this config look for {}", printable(other),
+                  printable(wanted));
+      }
+      return;
+    }
+    if (misnamed != nullptr) violation(weight, "has two scales, {} and {}", printable(wanted), printable(other));
+    const QuantizationGroup& group = subject_.group_of(module);
+    const CheckpointTensor& scale = *module.scale;
+    if (!scale_dtype_allowed(subject_, group, scale.dtype)) {
+      violation(scale.name, "is {}; a {} scale is {}", dtype_name(scale.dtype), granularity_name(group.granularity),
+                is_mx(group) ? "U8 (an E8M0 exponent)" : "F32, BF16 or F16");
+    }
+    if (!scale_shape_allowed(group, module)) {
+      violation(scale.name, "has shape {}; the {} scale of a weight {} has shape {}", shape_string(scale.shape),
+                granularity_name(group.granularity), shape_string(module.weight->shape),
+                shape_string(scale_shape(group, module.rows(), module.columns())));
+    }
+  }
+
+  // "activation_scale" goes with the names that transformers gives per-tensor scales.
+  std::string input_scale_name(const Module& module) const {
+    const bool transformers = subject_.info.dialect == Dialect::kFp8 && subject_.scale_suffix() == "_scale_inv";
+    return module.name + (transformers ? ".activation_scale" : ".input_scale");
+  }
+
+  void check_input_scale(const Module& module) {
+    const std::string name = input_scale_name(module);
+    const CheckpointTensor* scale = subject_.checkpoint->find(name);
+    const bool wanted = subject_.group_of(module).activation == ActivationScheme::kStaticTensor;
+    if (scale == nullptr) {
+      if (wanted) violation(module.weight->name, "has no {}, which static activations need", printable(name));
+      return;
+    }
+    if (!wanted) {
+      violation(name, "is here, but the config's activations are not static: loaders have no place for it");
+      return;
+    }
+    if (!scale->shape.empty() && scale->shape != Shape{1}) {
+      violation(name, "has shape {}; an input scale has one element", shape_string(scale->shape));
+    }
+    if (scale->dtype != DType::kF32 && scale->dtype != DType::kBF16 && scale->dtype != DType::kF16) {
+      violation(name, "is {}; an input scale is F32, BF16 or F16", dtype_name(scale->dtype));
+    }
+  }
+
+  // Tensors that no quantized module accounts for.
+  void check_leftovers() {
+    std::unordered_set<std::string_view> quantized;
+    for (const Module& module : subject_.modules) {
+      if (module.quantized()) quantized.insert(module.name);
+    }
+    for (const CheckpointTensor& tensor : subject_.checkpoint->tensors()) {
+      const std::string_view name = tensor.name;
+      if (name.ends_with(".weight")) continue;
+      for (const std::string_view suffix :
+           {".weight_scale", ".weight_scale_inv", ".input_scale", ".activation_scale"}) {
+        if (name.ends_with(suffix) && !quantized.contains(name.substr(0, name.size() - suffix.size()))) {
+          violation(tensor.name, "is the scale of no FP8 weight");
+        }
+      }
+      if (is_fp8(tensor.dtype)) {
+        violation(tensor.name, "is {}, but no module's weight: which scale belongs to it cannot be told",
+                  dtype_name(tensor.dtype));
+      }
+    }
+  }
+
+  void check_groups() {
+    for (std::size_t i = 0; i < subject_.info.groups.size(); ++i) {
+      const bool used = std::any_of(subject_.modules.begin(), subject_.modules.end(),
+                                    [&](const Module& m) { return m.quantized() && m.group == i; });
+      if (!used) {
+        report_.warnings.push_back(
+            fmt::format("config.json: {} applies to no FP8 weight", printable(subject_.info.groups[i].pointer)));
+      }
+    }
+  }
+
+  // All or none of the members are FP8, in one scheme.
+  void check_together(const std::string& name, const std::vector<std::size_t>& members, std::string_view what) {
+    const Module& first = subject_.modules[members[0]];
+    for (const std::size_t i : members) {
+      const Module& module = subject_.modules[i];
+      if (module.fp8 != first.fp8) {
+        const Module& kept = first.fp8 ? module : first;
+        violation(name, "is {} of which some are FP8 and {} is not: loaders refuse a mixture", what,
+                  printable(kept.name));
+        return;
+      }
+      if (module.fp8 && subject_.group_of(module).granularity != subject_.group_of(first).granularity) {
+        violation(name, "is {} with two schemes, {} ({}) and {} ({}): loaders refuse it", what, printable(first.name),
+                  granularity_name(subject_.group_of(first).granularity), printable(module.name),
+                  granularity_name(subject_.group_of(module).granularity));
+        return;
+      }
+    }
+  }
+
+  void check_fused() {
+    for (const FusedGroup& group : subject_.fused) check_together(group.name, group.members, "a fused parameter");
+    for (const ExpertBlock& block : subject_.experts) check_together(block.name, block.members, "a block of experts");
+  }
+
+  void check_index() {
+    const Checkpoint& checkpoint = *subject_.checkpoint;
+    for (const std::string& name : checkpoint.unindexed()) {
+      violation(name, "stands in a shard but not at that place in the index: some loaders read it, others do not");
+    }
+    const auto& index = checkpoint.index();
+    if (!index) return;
+    if (index->total_size && *index->total_size != checkpoint.data_bytes()) {
+      violation("model.safetensors.index.json", "says total_size {}, the tensors have {} bytes", *index->total_size,
+                checkpoint.data_bytes());
+    }
+    std::error_code error;
+    const bool indexed =
+        std::find(index->shards.begin(), index->shards.end(), "model.safetensors") != index->shards.end();
+    if (!indexed && std::filesystem::exists(checkpoint.dir() / "model.safetensors", error)) {
+      violation("model.safetensors",
+                "stands beside an index that does not name it: transformers would load it instead "
+                "of the shards");
+    }
+  }
+
+  void warn_idle_entries() {
+    // Edit distances against every module are slow; whoever has more mistakes than this sees them after the first ones.
+    constexpr std::size_t kMostLookedUp = 20;
+    constexpr std::size_t kMostCandidates = 20'000;
+    std::vector<std::string> modules;
+    for (const Module& module : subject_.modules) {
+      if (modules.size() < kMostCandidates) modules.push_back(module.name);
+    }
+    std::size_t looked_up = 0;
+    for (const std::string& entry : subject_.idle_entries) {
+      if (++looked_up > kMostLookedUp) break;
+      const std::string hint = did_you_mean(entry, modules, 1);
+      if (hint.empty()) continue;
+      report_.warnings.push_back(
+          fmt::format("config.json: \"{}\" in a target or ignore list names nothing{}", printable(entry), hint));
+    }
+  }
+
+  const Subject& subject_;
+  Report& report_;
+};
+
+}  // namespace
+
+Shape scale_shape(const QuantizationGroup& group, std::uint64_t n, std::uint64_t k) {
+  switch (group.granularity) {
+    case Granularity::kTensor: return {1};
+    case Granularity::kChannel: return {n, 1};
+    case Granularity::kBlock:
+    case Granularity::kGroup: break;
+  }
+  return {ceil_div(n, group.block_n), ceil_div(k, group.block_k)};
+}
+
+bool has_sound_scale(const Subject& subject, const Module& module) {
+  if (!module.quantized() || module.scale == nullptr) return false;
+  const QuantizationGroup& group = subject.group_of(module);
+  return scale_dtype_allowed(subject, group, module.scale->dtype) && scale_shape_allowed(group, module);
+}
+
+void check_structure(const Subject& subject, Report& report) { Structure(subject, report).check(); }
+
+}  // namespace octavo::verify

@@ -1,0 +1,142 @@
+// The order of the checks, the totals and the table by kind.
+#include "octavo/verify/verify.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <map>
+
+#include "octavo/base/text.h"
+#include "octavo/verify/config_rules.h"
+#include "octavo/verify/loaders.h"
+#include "octavo/verify/modules.h"
+#include "octavo/verify/scales.h"
+#include "octavo/verify/source.h"
+#include "octavo/verify/structure.h"
+#include "octavo/verify/weights.h"
+
+namespace octavo::verify {
+namespace {
+
+struct LoaderFacts {
+  std::string_view name, version;
+};
+constexpr std::array<LoaderFacts, 3> kLoaders{{{"vllm", "0.33"}, {"sglang", "0.5.23"}, {"transformers", "5.23"}}};
+
+void count_tensors(const Checkpoint& checkpoint, const Checkpoint* source, Report& report) {
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    if (is_scale_name(tensor.name)) {
+      ++report.scales;
+    } else {
+      ++(is_fp8(tensor.dtype) ? report.quantized : report.kept);
+    }
+  }
+  report.tensors = report.quantized + report.kept;
+  report.bytes = checkpoint.data_bytes();
+  report.source_bytes = source != nullptr ? source->data_bytes() : 0;
+  report.against_source = source != nullptr;
+}
+
+void summarize_kinds(const Subject& subject, const std::vector<ScaleRange>& ranges, Report& report) {
+  std::map<std::string, KindSummary> kinds;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    if (!subject.modules[i].quantized()) continue;
+    const std::string kind(subject.modules[i].leaf());
+    KindSummary& summary = kinds[kind];
+    summary.kind = kind;
+    ++summary.tensors;
+    if (ranges[i].largest == 0) continue;
+    const bool first = summary.max_scale == 0;
+    summary.min_scale = first ? ranges[i].smallest : std::min(summary.min_scale, ranges[i].smallest);
+    summary.max_scale = std::max(summary.max_scale, ranges[i].largest);
+  }
+  std::map<std::string_view, std::vector<double>> sqnr;
+  for (const TensorError& error : report.errors) sqnr[error.kind].push_back(error.sqnr_db);
+  for (auto& [name, summary] : kinds) {
+    if (auto& values = sqnr[name]; !values.empty()) {
+      std::sort(values.begin(), values.end());
+      summary.worst_sqnr_db = values.front();
+      summary.median_sqnr_db = values[(values.size() - 1) / 2];
+    }
+    report.kinds.push_back(summary);
+  }
+}
+
+void advance_over_kept(const Checkpoint& checkpoint, const Options& options) {
+  if (options.progress == nullptr) return;
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    if (!is_fp8(tensor.dtype) && !is_scale_name(tensor.name)) options.progress->advance(tensor.bytes, tensor.name);
+  }
+}
+
+Status check_all(const Checkpoint& checkpoint, const Checkpoint* source, const QuantizationInfo& info,
+                 const Options& options, Report& report) {
+  auto described = describe_subject(checkpoint, info);
+  if (!described.ok()) {
+    report.violations.push_back({"config.json: /quantization_config", described.error().message, ""});
+    return {};
+  }
+  const Subject& subject = *described;
+  check_config(subject, report);
+  check_structure(subject, report);
+  OCTAVO_ASSIGN(const auto ranges, check_scales(subject, options, report));
+  OCTAVO_TRY(check_weights(subject, ranges, source, options, report));
+  if (source != nullptr) {
+    OCTAVO_TRY(check_source(subject, *source, options, report));
+  } else {
+    advance_over_kept(checkpoint, options);
+  }
+  for (const Loader loader : options.loaders) {
+    const std::size_t before = report.violations.size();
+    check_loader(subject, loader, report);
+    const LoaderFacts& facts = kLoaders[static_cast<std::size_t>(loader)];
+    report.loaders.push_back({std::string(facts.name), std::string(facts.version), report.violations.size() - before});
+  }
+  std::stable_sort(report.errors.begin(), report.errors.end(),
+                   [](const TensorError& a, const TensorError& b) { return a.sqnr_db < b.sqnr_db; });
+  summarize_kinds(subject, ranges, report);
+  return {};
+}
+
+}  // namespace
+
+std::string_view loader_name(Loader loader) { return kLoaders[static_cast<std::size_t>(loader)].name; }
+
+std::optional<Loader> find_loader(std::string_view name) {
+  for (std::size_t i = 0; i < kLoaders.size(); ++i) {
+    if (kLoaders[i].name == name) return static_cast<Loader>(i);
+  }
+  return std::nullopt;
+}
+
+Result<Report> verify(const Checkpoint& checkpoint, const Checkpoint* source, const Options& options) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  Report report;
+  count_tensors(checkpoint, source, report);
+  const std::string config = checkpoint.config_path().filename().string();
+  const auto info = parse_quantization(checkpoint.config(), config);
+  if (!info.ok()) {
+    report.description = "quantization_config cannot be read";
+    report.violations.push_back({config, info.error().message, ""});
+  } else if (!info->has_value()) {
+    report.description = "not quantized";
+    report.violations.push_back({config,
+                                 !checkpoint.has_config() ? "is missing"
+                                 : report.quantized == 0
+                                     ? "not quantized: no quantization_config, and no tensor is FP8"
+                                     : "has no quantization_config, but tensors are FP8: loaders read them without "
+                                       "their scales",
+                                 ""});
+  } else {
+    report.description = (*info)->describe();
+    if (report.quantized == 0) {
+      report.violations.push_back({checkpoint.dir().string(), "not quantized: no tensor is FP8", ""});
+    }
+    OCTAVO_TRY(check_all(checkpoint, source, **info, options, report));
+  }
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return report;
+}
+
+}  // namespace octavo::verify
