@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(EveryType, GgufBlocks, testing::Values(0, 1, 2, 3, 6, 7
                          [](const auto& tested) { return std::string(find_ggml_type(tested.param)->name); });
 
 TEST(GgufBlocks, WriteNothingBehindTheirOutput) {
-  for (const std::uint32_t id : {0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 30}) {
+  for (const std::uint32_t id : {0u, 1u, 2u, 3u, 6u, 7u, 8u, 12u, 13u, 14u, 30u}) {
     const GgmlType& type = *find_ggml_type(id);
     const std::vector<std::byte> block(type.block_bytes, std::byte{0x11});
     std::vector<float> out(type.block_elements + 1, 1e30f);

@@ -66,7 +66,7 @@ Json special_template(const GgufVocabulary& vocabulary) {
   Json single = Json::array();
   Json pair = Json::array();
   Json specials = Json::object();
-  for (const auto& [name, type] : {std::pair("A", 0), std::pair("B", 1)}) {
+  for (const int type : {0, 1}) {
     const auto add = [&](bool wanted, const std::optional<std::string_view>& token) {
       if (!wanted) return;
       const Json step = {{"SpecialToken", {{"id", *token}, {"type_id", type}}}};
@@ -76,7 +76,7 @@ Json special_template(const GgufVocabulary& vocabulary) {
           {"id", *token}, {"ids", Json::array({vocabulary.ids.at(*token)})}, {"tokens", Json::array({*token})}};
     };
     add(vocabulary.add_bos, vocabulary.bos);
-    const Json sequence = {{"Sequence", {{"id", name}, {"type_id", type}}}};
+    const Json sequence = {{"Sequence", {{"id", type == 0 ? "A" : "B"}, {"type_id", type}}}};
     if (type == 0) single.push_back(sequence);
     pair.push_back(sequence);
     add(vocabulary.add_eos, vocabulary.eos);
