@@ -52,7 +52,7 @@ void add_dequantize(CLI::App& app, Action& action) {
   Options& o = *options;
   CLI::App* command = add_command(app, "dequantize", "Turn an FP8 model folder back into a plain BF16 or F32 one",
                                   "octavo dequantize Qwen3-8B-FP8 -o Qwen3-8B-BF16");
-  command->add_option("MODEL", o.source, "model folder in FP8")->required();
+  command->add_option("MODEL", o.source, "model folder in FP8")->required()->option_text(" ");
   command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT")->required();
   command->add_option("--dtype", o.dtype, "of the weights that were FP8: bf16 (default) or f32")
       ->check(CLI::IsMember({"bf16", "f32"}))

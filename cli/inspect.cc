@@ -91,7 +91,7 @@ void add_inspect(CLI::App& app, Action& action) {
   Options& o = *options;
   CLI::App* command = add_command(app, "inspect", "Say what a model folder is: architecture, quantization, every tensor",
                                   "octavo inspect Qwen3-8B-FP8");
-  command->add_option("MODEL", o.source, "model folder")->required();
+  command->add_option("MODEL", o.source, "model folder")->required()->option_text(" ");
   command->add_flag("--summary", o.summary_only, "without the table of tensors")->group("Output");
   command->add_flag("--json", o.common.json, "print one JSON object instead of text")->group("Output");
   command->add_option("--json-file", o.common.json_file, "also write that JSON object to FILE")

@@ -14,6 +14,16 @@ namespace {
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
 
+// CLI11's help without its doubled blank lines.
+class Formatter final : public CLI::Formatter {
+ public:
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    for (std::size_t at = 0; (at = text.find("\n\n\n", at)) != std::string::npos;) text.erase(at, 1);
+    return text;
+  }
+};
+
 // Names of the long options of a command, for suggestions.
 std::vector<std::string> option_names(const CLI::App& app) {
   std::vector<std::string> names;
@@ -60,6 +70,7 @@ int run(int argc, char** argv) {
   app.name("octavo");
   app.set_version_flag("--version", std::string("octavo ") + OCTAVO_VERSION);
   app.require_subcommand(0, 1);
+  app.formatter(std::make_shared<Formatter>());
   app.get_formatter()->column_width(34);
   app.footer("Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
              "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage.\n"

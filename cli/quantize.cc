@@ -147,7 +147,7 @@ void add_quantize(CLI::App& app, Action& action) {
   QuantizeOptions& o = *options;
   CLI::App* command = add_command(app, "quantize", "Write a model folder in FP8, streaming, in bounded memory",
                                   "octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");
-  command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required();
+  command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required()->option_text(" ");
   command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT");
 
   command->add_option("--scheme", o.scheme,

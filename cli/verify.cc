@@ -70,7 +70,7 @@ void add_verify(CLI::App& app, Action& action) {
                   "Judge a quantized model: config, names, shapes, scales, loaders, and the error against its source",
                   "octavo verify Qwen3-8B-FP8 --against Qwen3-8B --for vllm,sglang");
   const auto self = std::make_shared<VerifyCommand>();
-  command->add_option("DIR", self->dir, "folder of the quantized model")->required()->group("Input");
+  command->add_option("DIR", self->dir, "folder of the quantized model")->required()->option_text(" ")->group("Input");
   command
       ->add_option("--against", self->against,
                    "folder it was quantized from: checks every code and kept tensor, reports SQNR and cosine")
