@@ -30,7 +30,8 @@ Status MemorySource::read_at(std::uint64_t offset, std::span<std::byte> out) con
 }
 
 Result<File> File::open_read(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: opening a pipe that nobody writes to must not wait for ever; regular files do not mind.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return failure("{}: cannot open: {}", path.string(), system_message(errno));
   struct stat info {};
   if (::fstat(fd, &info) != 0) {

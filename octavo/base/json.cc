@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "octavo/base/text.h"
+
 namespace octavo {
 namespace {
 
@@ -30,11 +32,7 @@ std::string readable(std::string_view what) {
     what = what.substr(bracket + 2);
   }
   constexpr std::size_t kLongest = 200;
-  std::string out(what.substr(0, kLongest));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
-  return out;
+  return printable(what, kLongest);
 }
 
 // Counts the bytes the lexer has taken, so that errors raised by a callback know where they are.
@@ -126,7 +124,7 @@ class TreeBuilder final : public JsonEvents {
   }
   Status key(std::string& name) override {
     Level& level = open_.back();
-    if (!level.keys.insert(name).second) return failure("key \"{}\" appears twice", name);
+    if (!level.keys.insert(name).second) return failure("key \"{}\" appears twice", printable(name));
     level.key = std::move(name);
     return {};
   }
@@ -155,7 +153,8 @@ class TreeBuilder final : public JsonEvents {
       level.value.push_back(std::move(value));
     } else {
       using Members = std::vector<std::pair<const std::string, Json>>;
-      static_cast<Members&>(level.value.get_ref<Json::object_t&>()).emplace_back(std::move(level.key), std::move(value));
+      static_cast<Members&>(level.value.get_ref<Json::object_t&>())
+          .emplace_back(std::move(level.key), std::move(value));
     }
     return {};
   }
@@ -177,33 +176,50 @@ std::size_t skip_string(std::string_view text, std::size_t i) {
   return std::min(i + 1, text.size());
 }
 
-// NaN and +-Infinity outside strings become null, padded so that positions stay.
-std::string blank_python_constants(std::string_view text) {
-  std::string out(text);
-  for (std::size_t i = 0; i < out.size();) {
-    if (out[i] == '"') {
-      i = skip_string(out, i);
+// JSON made of a text with Python's constants, and how to find the way back.
+struct Translated {
+  std::string text;
+  std::vector<std::size_t> added;  // offsets in `text` of bytes that the original does not have
+};
+
+// NaN and +-Infinity outside strings become null, padded where they are longer.
+Translated translate_python_constants(std::string_view text) {
+  Translated out;
+  out.text.reserve(text.size());
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t taken = 1;
+    if (text[i] == '"') taken = skip_string(text, i) - i;
+    // "1NaN" is a mistake, not a number and a constant.
+    const char before = i == 0 ? ' ' : text[i - 1];
+    const bool starts_token = before == ' ' || before == ':' || before == ',' || before == '[' || before == '\n' ||
+                              before == '\t' || before == '\r';
+    std::string_view constant;
+    for (const std::string_view token : {"NaN", "-Infinity", "Infinity"}) {
+      if (starts_token && text.substr(i).starts_with(token)) constant = token;
+    }
+    if (constant.empty()) {
+      out.text += text.substr(i, taken);
+      i += taken;
       continue;
     }
-    bool replaced = false;
-    for (const std::string_view token : {"NaN", "-Infinity", "Infinity"}) {
-      if (std::string_view(out).substr(i).starts_with(token)) {
-        // "NaN" is one byte short of "null"; 0 is a number as well and nothing reads either.
-        const std::string_view with = token.size() < 4 ? "0" : "null";
-        out.replace(i, token.size(), std::string(with) + std::string(token.size() - with.size(), ' '));
-        i += token.size();
-        replaced = true;
-        break;
-      }
-    }
-    if (!replaced) ++i;
+    out.text += "null";
+    if (constant.size() < 4) out.added.push_back(out.text.size() - 1);
+    if (constant.size() > 4) out.text.append(constant.size() - 4, ' ');
+    i += constant.size();
   }
   return out;
 }
 
 struct Member {
   std::size_t begin, end;  // from the key's opening quote to behind the value
-  std::string_view key;    // raw, without quotes
+  std::string_view key;    // as written, with quotes and escapes
+
+  bool is(std::string_view name) const {
+    // A key may be written with escapes: "\u0061" is "a".
+    if (key.find('\\') == key.npos) return key.substr(1, key.size() - 2) == name;
+    const Json decoded = Json::parse(key, nullptr, /*allow_exceptions=*/false);
+    return decoded.is_string() && decoded.get_ref<const std::string&>() == name;
+  }
 };
 
 // The members of the top-level object, by a scan that trusts the text to be valid JSON.
@@ -218,7 +234,7 @@ std::vector<Member> top_level_members(std::string_view text) {
     if (c == '"') {
       const std::size_t end = skip_string(text, i);
       if (depth == 1 && !in_member) {
-        current = {i, end, text.substr(i + 1, end - i - 2)};
+        current = {i, end, text.substr(i, end - i)};
         in_member = true;
       }
       i = value_end = end;
@@ -240,9 +256,9 @@ std::vector<Member> top_level_members(std::string_view text) {
   return members;
 }
 
-}  // namespace
-
-Status parse_json_events(std::string_view text, std::string_view origin, int max_depth, JsonEvents& events) {
+// `text` is parsed; an error's position is that in `original`, which lacks the bytes at the offsets `added`.
+Status parse_events(std::string_view text, std::string_view origin, int max_depth, JsonEvents& events,
+                    std::string_view original, const std::vector<std::size_t>& added) {
   Adapter adapter(events, max_depth);
   std::size_t taken = 0;
   const CountingIterator first{text.data(), &taken};
@@ -250,18 +266,27 @@ Status parse_json_events(std::string_view text, std::string_view origin, int max
   const bool ok = Json::sax_parse(first, last, &adapter);
   if (ok) return {};
   Error error = adapter.error().value_or(failure("not JSON"));
-  error.message = fmt::format("{}:{}: {}", origin, position(text, adapter.byte().value_or(taken)), error.message);
+  const std::size_t byte = adapter.byte().value_or(taken);
+  const auto before = std::lower_bound(added.begin(), added.end(), byte) - added.begin();
+  error.message =
+      fmt::format("{}:{}: {}", origin, position(original, byte - static_cast<std::size_t>(before)), error.message);
   return error;
 }
 
+}  // namespace
+
+Status parse_json_events(std::string_view text, std::string_view origin, int max_depth, JsonEvents& events) {
+  return parse_events(text, origin, max_depth, events, text, {});
+}
+
 Result<Json> parse_json(std::string_view text, std::string_view origin, const JsonOptions& options) {
-  std::string blanked;
-  if (options.python_constants && (text.find("NaN") != text.npos || text.find("Infinity") != text.npos)) {
-    blanked = blank_python_constants(text);
-    text = blanked;
-  }
   TreeBuilder builder;
-  OCTAVO_TRY(parse_json_events(text, origin, options.max_depth, builder));
+  if (options.python_constants && (text.find("NaN") != text.npos || text.find("Infinity") != text.npos)) {
+    const Translated json = translate_python_constants(text);
+    OCTAVO_TRY(parse_events(json.text, origin, options.max_depth, builder, text, json.added));
+  } else {
+    OCTAVO_TRY(parse_json_events(text, origin, options.max_depth, builder));
+  }
   return std::move(builder).take();
 }
 
@@ -271,7 +296,7 @@ std::string set_top_level_key(std::string_view text, std::string_view key, const
   const std::string member = fmt::format("{}: {}", Json(key).dump(), printed);
   const auto members = top_level_members(text);
   for (const Member& m : members) {
-    if (m.key == key) return std::string(text.substr(0, m.begin)) + member + std::string(text.substr(m.end));
+    if (m.is(key)) return std::string(text.substr(0, m.begin)) + member + std::string(text.substr(m.end));
   }
   if (members.empty()) return fmt::format("{{\n  {}\n}}\n", member);
   const std::size_t end = members.back().end;
@@ -281,7 +306,7 @@ std::string set_top_level_key(std::string_view text, std::string_view key, const
 std::string remove_top_level_key(std::string_view text, std::string_view key) {
   const auto members = top_level_members(text);
   for (std::size_t i = 0; i < members.size(); ++i) {
-    if (members[i].key != key) continue;
+    if (!members[i].is(key)) continue;
     // Take the separator too: up to the next member, or from the previous one.
     std::size_t begin = members[i].begin;
     std::size_t end = members[i].end;

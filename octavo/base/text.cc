@@ -118,11 +118,14 @@ bool glob_match(std::string_view pattern, std::string_view name) {
 
 std::vector<std::string> nearest(std::string_view wanted, const std::vector<std::string>& names, std::size_t count) {
   std::vector<std::pair<std::size_t, const std::string*>> ranked;
+  const std::size_t limit = std::max<std::size_t>(2, wanted.size() / 3);
   for (const std::string& name : names) {
-    // A name that holds the wanted text (or the reverse) is near whatever the distance.
+    // A name that holds the wanted text is near whatever the distance.
     const bool holds = wanted.size() >= 3 && name.find(wanted) != std::string::npos;
-    const std::size_t distance = edit_distance(wanted, name);
-    if (holds || distance <= std::max<std::size_t>(2, wanted.size() / 3)) {
+    // The distance is at least the difference of the lengths: long foreign names cost nothing.
+    const std::size_t difference = std::max(name.size(), wanted.size()) - std::min(name.size(), wanted.size());
+    const std::size_t distance = difference > limit ? difference : edit_distance(wanted, name);
+    if (holds || distance <= limit) {
       ranked.emplace_back(holds ? std::min<std::size_t>(distance, 2) : distance, &name);
     }
   }

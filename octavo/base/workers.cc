@@ -3,11 +3,26 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace octavo {
+namespace {
+
+// An exception that left a thread would end the process.
+template <typename Work>
+Status guarded(const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return failure("out of memory");
+  }
+}
+
+}  // namespace
 
 int worker_count(int requested) {
   if (requested > 0) return requested;
@@ -17,13 +32,18 @@ int worker_count(int requested) {
 Status run_workers(int threads, const std::function<Status(int worker)>& body) {
   std::vector<std::optional<Error>> errors(static_cast<std::size_t>(threads));
   const auto run = [&](int worker) {
-    if (Status status = body(worker); !status.ok()) {
-      errors[static_cast<std::size_t>(worker)] = std::move(status).error();
-    }
+    Status status = guarded([&] { return body(worker); });
+    if (!status.ok()) errors[static_cast<std::size_t>(worker)] = std::move(status).error();
   };
   std::vector<std::thread> pool;
-  for (int worker = 0; worker + 1 < threads; ++worker) pool.emplace_back(run, worker);
-  run(threads - 1);
+  pool.reserve(static_cast<std::size_t>(threads));
+  int worker = 0;
+  try {
+    for (; worker + 1 < threads; ++worker) pool.emplace_back(run, worker);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: the caller's does the work of the others, one after the other.
+  }
+  for (; worker < threads; ++worker) run(worker);
   for (std::thread& thread : pool) thread.join();
   for (auto& error : errors) {
     if (error) return std::move(*error);
@@ -43,7 +63,7 @@ Status for_each_index(int threads, std::size_t count,
     while (!stop.load(std::memory_order_relaxed)) {
       const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= count) break;
-      Status status = body(index, worker);
+      Status status = guarded([&] { return body(index, worker); });
       if (status.ok()) continue;
       stop = true;
       const std::lock_guard lock(mutex);

@@ -11,7 +11,8 @@ namespace octavo {
 // Threads to use for `requested` (0 = one a hardware thread).
 int worker_count(int requested);
 
-// Runs body(worker) for worker = 0 .. threads-1, each in its own thread (the last in the caller's), and joins.
+// Runs body(worker) for worker = 0 .. threads-1, each in its own thread (the last in the caller's), and joins. Where
+// the system refuses a thread, the caller's runs the remaining bodies in turn, so workers must not wait for later ones.
 // Returns the error of the lowest worker that failed; `body` should look at a shared stop flag to end early.
 Status run_workers(int threads, const std::function<Status(int worker)>& body);
 

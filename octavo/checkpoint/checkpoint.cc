@@ -15,8 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
-constexpr std::uint64_t kMaxConfigBytes = 64ull << 20;
-constexpr std::uint64_t kMaxIndexBytes = 512ull << 20;
+// A config that names every linear of the largest mixtures twice has 8 MB, their index 25 MB.
+constexpr std::uint64_t kMaxConfigBytes = 32ull << 20;
+constexpr std::uint64_t kMaxIndexBytes = 128ull << 20;
 
 // Names of the regular files (links followed) in `dir`, sorted.
 Result<std::vector<std::string>> list_files(const fs::path& dir) {
@@ -47,8 +48,10 @@ Result<std::string> single_weight_file(const fs::path& dir, const std::vector<st
                    kIndexName);
   }
   if (has_suffix(names, ".bin") || has_suffix(names, ".pth") || has_suffix(names, ".pt")) {
-    return failure("{}: holds only PyTorch pickle weights; Octavo reads safetensors: save the model again with "
-                   "save_pretrained(..., safe_serialization=True)", dir.string());
+    return failure(
+        "{}: holds only PyTorch pickle weights; Octavo reads safetensors: save the model again with "
+        "save_pretrained(..., safe_serialization=True)",
+        dir.string());
   }
   if (has_suffix(names, ".gguf")) {
     return failure("{}: holds a GGUF file; run `octavo import FILE.gguf -o DIR` first", dir.string());
@@ -78,9 +81,9 @@ class Visible {
 
 Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
   std::error_code error;
+  if (dir.empty()) return usage_error("the model folder's name is empty");
   if (!fs::exists(dir, error)) {
-    return error ? failure("{}: {}", dir.string(), error.message())
-                 : failure("{}: no such folder", dir.string());
+    return error ? failure("{}: {}", dir.string(), error.message()) : failure("{}: no such folder", dir.string());
   }
   if (!fs::is_directory(dir, error)) {
     const bool gguf = dir.extension() == ".gguf";
@@ -106,7 +109,8 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
   for (std::uint32_t i = 0; i < shard_names.size(); ++i) {
     const fs::path path = dir / shard_names[i];
     if (checkpoint.index_ && !fs::exists(path, error)) {
-      return failure("{}: shard {} is missing, {} names it", dir.string(), shard_names[i], kIndexName);
+      return failure("{}: shard {} is missing, {} names it: an incomplete download?", dir.string(),
+                     printable(shard_names[i]), kIndexName);
     }
     OCTAVO_ASSIGN(File file, File::open_read(path));
     OCTAVO_ASSIGN(SafetensorsHeader header, read_safetensors_header(file));
@@ -129,7 +133,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
     for (const auto& [tensor, shard] : checkpoint.index_->weight_map) {
       if (!checkpoint.by_name_.contains(tensor)) {
         return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), kIndexName,
-                       printable(tensor), checkpoint.index_->shards[shard]);
+                       printable(tensor), printable(checkpoint.index_->shards[shard]));
       }
     }
   }
@@ -162,7 +166,8 @@ Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tenso
 Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tensor, std::uint64_t first,
                                                    std::uint64_t count) const {
   const std::uint64_t width = dtype_bytes(tensor.dtype);
-  if (first * width > tensor.bytes || count * width > tensor.bytes - first * width) {
+  const std::uint64_t stored = width == 0 ? 0 : tensor.bytes / width;
+  if (first > stored || count > stored - first) {
     return failure("tensor \"{}\": has no scales {} to {}", printable(tensor.name), first, first + count);
   }
   std::vector<std::byte> raw(count * width);
@@ -187,13 +192,14 @@ Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tenso
     case DType::kU8:
       for (std::size_t i = 0; i < count; ++i) out[i] = fp8::e8m0_decode(std::to_integer<std::uint8_t>(raw[i]));
       return out;
-    default: return failure("tensor \"{}\": {} is not a scale's dtype", printable(tensor.name), dtype_name(tensor.dtype));
+    default:
+      return failure("tensor \"{}\": {} is not a scale's dtype", printable(tensor.name), dtype_name(tensor.dtype));
   }
 }
 
 std::vector<std::string> Checkpoint::other_files() const {
-  static constexpr std::array kWeightSuffixes = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5",
-                                                 ".msgpack", ".ot", ".index.json", ".tflite"};
+  static constexpr std::array kWeightSuffixes = {".safetensors", ".bin",     ".pt", ".pth",        ".gguf",  ".onnx",
+                                                 ".h5",          ".msgpack", ".ot", ".index.json", ".tflite"};
   std::vector<std::string> out;
   const auto names = list_files(dir_);
   if (!names.ok()) return out;  // the folder was listed at open; one that vanished since has nothing to copy

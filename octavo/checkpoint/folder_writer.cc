@@ -12,10 +12,12 @@ constexpr const char* kMarker = ".octavo-partial";
 }  // namespace
 
 Result<FolderWriter> FolderWriter::create(const fs::path& out_arg, const fs::path& source) {
-  // "out/" and "out" are the same folder.
-  const fs::path out = out_arg.has_filename() ? out_arg : out_arg.parent_path();
+  // "out/" and "out" are the same folder; "." and ".." are the folders they stand for.
+  fs::path out = out_arg.has_filename() ? out_arg : out_arg.parent_path();
   if (out.empty()) return usage_error("the output folder has no name");
   std::error_code error;
+  if (out.filename() == "." || out.filename() == "..") out = fs::canonical(out, error);
+  if (error) return failure("{}: {}", out_arg.string(), error.message());
   if (fs::equivalent(out, source, error)) {
     return usage_error("{}: the output is the input folder; choose another", out.string());
   }

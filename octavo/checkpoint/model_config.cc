@@ -56,10 +56,13 @@ Result<ModelConfig> parse_model_config(const Json& config, std::string_view orig
       out.num_hidden_layers = v->get<std::uint64_t>();
     }
     for (const char* key : {"torch_dtype", "dtype"}) {
-      const Json* v = member(*level.object, key);
+      const Json* v = member(*level.object, key);  // transformers may write one a submodule, as an object
       if (v != nullptr && v->is_string() && out.dtype.empty()) out.dtype = v->get<std::string>();
     }
-    if (const Json* v = member(*level.object, "tie_word_embeddings"); v != nullptr && v->is_boolean()) {
+    if (const Json* v = member(*level.object, "tie_word_embeddings")) {
+      if (!v->is_boolean()) {
+        return wrong_type(origin, fmt::format("{}/tie_word_embeddings", level.pointer), "true or false", *v);
+      }
       out.tie_word_embeddings = out.tie_word_embeddings || v->get<bool>();
     }
   }

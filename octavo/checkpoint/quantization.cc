@@ -5,11 +5,25 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "octavo/base/text.h"
 
 namespace octavo {
 namespace {
+
+// "128x128".
+std::optional<std::array<std::uint64_t, 2>> parse_block_text(std::string_view text) {
+  std::array<std::uint64_t, 2> out{};
+  const auto parts = split(text, 'x');
+  if (parts.size() != 2) return std::nullopt;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const char* end = parts[i].data() + parts[i].size();
+    const auto [at, error] = std::from_chars(parts[i].data(), end, out[i]);
+    if (error != std::errc() || at != end || out[i] == 0) return std::nullopt;
+  }
+  return out;
+}
 
 // A JSON object with its place, so that every message can point at the key.
 struct Node {
@@ -42,10 +56,14 @@ struct Node {
     }
     return out;
   }
-  // [rows, columns] of a block: two positive whole numbers; {0, 0} when absent.
+  // [rows, columns] of a block: two positive whole numbers, or "128x128" as old compressed-tensors wrote it; {0, 0}
+  // when absent.
   Result<std::array<std::uint64_t, 2>> block(const char* key) const {
     const Json* v = get(key);
     if (v == nullptr) return std::array<std::uint64_t, 2>{0, 0};
+    if (v->is_string()) {
+      if (const auto old = parse_block_text(v->get_ref<const std::string&>())) return *old;
+    }
     const auto positive = [](const Json& n) { return n.is_number_unsigned() && n.get<std::uint64_t>() > 0; };
     if (!v->is_array() || v->size() != 2 || !positive((*v)[0]) || !positive((*v)[1])) {
       return wrong(key, "must be two positive whole numbers, [rows, columns]");
@@ -75,7 +93,8 @@ Result<QuantizationInfo> parse_fp8(const Node& node) {
   } else if (activation.empty()) {
     return node.wrong("activation_scheme", "is missing: every loader needs \"dynamic\" or \"static\"");
   } else {
-    return node.wrong("activation_scheme", fmt::format("is \"{}\"; it must be \"dynamic\" or \"static\"", activation));
+    return node.wrong("activation_scheme",
+                      fmt::format("is \"{}\"; it must be \"dynamic\" or \"static\"", printable(activation)));
   }
   info.groups.push_back(std::move(group));
 
@@ -83,11 +102,11 @@ Result<QuantizationInfo> parse_fp8(const Node& node) {
   if (fmt_name == "e5m2") {
     info.format = fp8::Format::kE5M2;
   } else if (!fmt_name.empty() && fmt_name != "e4m3") {
-    return node.wrong("fmt", fmt::format("is \"{}\"; it must be \"e4m3\" or \"e5m2\"", fmt_name));
+    return node.wrong("fmt", fmt::format("is \"{}\"; it must be \"e4m3\" or \"e5m2\"", printable(fmt_name)));
   }
   OCTAVO_ASSIGN(const std::string scale_fmt, node.text("scale_fmt"));
   if (!scale_fmt.empty() && scale_fmt != "ue8m0" && scale_fmt != "float") {
-    return node.wrong("scale_fmt", fmt::format("is \"{}\"; it must be \"ue8m0\" or \"float\"", scale_fmt));
+    return node.wrong("scale_fmt", fmt::format("is \"{}\"; it must be \"ue8m0\" or \"float\"", printable(scale_fmt)));
   }
   info.pow2_scales = scale_fmt == "ue8m0";
   for (const char* key : {"ignored_layers", "modules_to_not_convert"}) {
@@ -112,13 +131,22 @@ Status check_is_fp8(const Node& args) {
   return {};
 }
 
+// The strategy; without one compressed-tensors goes by group_size: none is tensor, -1 channel, above 0 group.
+Result<std::string> ct_strategy(const Node& args) {
+  OCTAVO_ASSIGN(std::string strategy, args.text("strategy"));
+  if (!strategy.empty()) return strategy;
+  const Json* size = args.get("group_size");
+  if (size == nullptr) return std::string("tensor");
+  return std::string(*size == Json(-1) ? "channel" : "group");
+}
+
 Status parse_ct_weights(const Node& weights, QuantizationGroup& group) {
   OCTAVO_TRY(check_is_fp8(weights));
   if (const Json* dynamic = weights.get("dynamic"); dynamic != nullptr && *dynamic != Json(false)) {
     return weights.wrong("dynamic", "must be false for weights");
   }
-  OCTAVO_ASSIGN(const std::string strategy, weights.text("strategy"));
-  if (strategy == "tensor" || strategy.empty()) {
+  OCTAVO_ASSIGN(const std::string strategy, ct_strategy(weights));
+  if (strategy == "tensor") {
     group.granularity = Granularity::kTensor;
   } else if (strategy == "channel") {
     group.granularity = Granularity::kChannel;
@@ -137,8 +165,8 @@ Status parse_ct_weights(const Node& weights, QuantizationGroup& group) {
     group.block_n = 1;
     group.block_k = size->get<std::uint64_t>();
   } else {
-    return weights.wrong("strategy", fmt::format("is \"{}\"; FP8 weights have tensor, channel, block or group",
-                                                 printable(strategy)));
+    return weights.wrong(
+        "strategy", fmt::format("is \"{}\"; FP8 weights have tensor, channel, block or group", printable(strategy)));
   }
   return {};
 }
@@ -147,7 +175,7 @@ Status parse_ct_activations(const Node& args, QuantizationGroup& group) {
   OCTAVO_TRY(check_is_fp8(args));
   const Json* dynamic = args.get("dynamic");
   const bool is_dynamic = dynamic != nullptr && *dynamic == Json(true);
-  OCTAVO_ASSIGN(const std::string strategy, args.text("strategy"));
+  OCTAVO_ASSIGN(const std::string strategy, ct_strategy(args));
   if (strategy == "token" && is_dynamic) {
     group.activation = ActivationScheme::kDynamicToken;
   } else if (strategy == "group" && is_dynamic) {
@@ -157,11 +185,12 @@ Status parse_ct_activations(const Node& args, QuantizationGroup& group) {
     }
     group.activation = ActivationScheme::kDynamicGroup;
     group.activation_group = size->get<std::uint64_t>();
-  } else if (strategy == "tensor" || strategy.empty()) {
+  } else if (strategy == "tensor") {
     group.activation = is_dynamic ? ActivationScheme::kDynamicTensor : ActivationScheme::kStaticTensor;
   } else {
     return args.wrong("strategy", fmt::format("is \"{}\" with dynamic {}; activations are token or group (dynamic) or "
-                                              "tensor", printable(strategy), is_dynamic ? "true" : "false"));
+                                              "tensor",
+                                              printable(strategy), is_dynamic ? "true" : "false"));
   }
   return {};
 }
@@ -179,7 +208,7 @@ Result<QuantizationInfo> parse_compressed_tensors(const Node& node) {
     info.ignore.push_back({"ignore", std::move(entries)});
   }
   for (const auto& [name, value] : groups->items()) {
-    const Node group_node{&value, fmt::format("{}/config_groups/{}", node.pointer, name), node.origin};
+    const Node group_node{&value, fmt::format("{}/config_groups/{}", node.pointer, printable(name)), node.origin};
     if (!value.is_object()) {
       return failure("{}: {} must be an object, not {}", node.origin, group_node.pointer, json_type_name(value));
     }
@@ -254,13 +283,14 @@ Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, s
     return std::optional(std::move(info));
   }
   if (method.empty()) return node.wrong("quant_method", "is missing");
-  return node.wrong("quant_method", fmt::format("is \"{}\"; Octavo reads fp8 and compressed-tensors", printable(method)));
+  return node.wrong("quant_method",
+                    fmt::format("is \"{}\"; Octavo reads fp8 and compressed-tensors", printable(method)));
 }
 
 bool is_scale_name(std::string_view name) {
   static constexpr std::array<std::string_view, 8> kSuffixes = {
       ".weight_scale", ".weight_scale_inv", ".input_scale", ".activation_scale",
-      ".k_scale", ".v_scale", ".q_scale", ".kv_scale"};
+      ".k_scale",      ".v_scale",          ".q_scale",     ".kv_scale"};
   return std::any_of(kSuffixes.begin(), kSuffixes.end(), [&](std::string_view s) { return name.ends_with(s); });
 }
 

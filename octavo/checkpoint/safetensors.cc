@@ -13,6 +13,9 @@
 namespace octavo {
 namespace {
 
+// NumPy's and PyTorch's limit; the format has none, and a header of 100 MB would hold a shape of as many dimensions.
+constexpr std::size_t kMaxDimensions = 64;
+
 // The header as events: {"__metadata__": {string: string}, "name": {"dtype", "shape", "data_offsets"}, ...}.
 class HeaderEvents final : public JsonEvents {
  public:
@@ -25,6 +28,9 @@ class HeaderEvents final : public JsonEvents {
   Status real(double) override { return unexpected("a number that is no integer"); }
   Status natural(std::uint64_t value) override {
     if (state_ != State::kList) return unexpected("a number");
+    if (list_.size() == kMaxDimensions) {
+      return failure("tensor \"{}\": {} holds more than {} numbers", printable(name_), key_, kMaxDimensions);
+    }
     list_.push_back(value);
     return {};
   }
@@ -98,8 +104,7 @@ class HeaderEvents final : public JsonEvents {
   Status unexpected(std::string_view what) const {
     switch (state_) {
       case State::kStart: return failure("the header must be an object, not {}", what);
-      case State::kMetadata:
-        return failure("__metadata__: \"{}\" must be a string, not {}", printable(key_), what);
+      case State::kMetadata: return failure("__metadata__: \"{}\" must be a string, not {}", printable(key_), what);
       case State::kList: return failure("tensor \"{}\": {} holds {}", printable(name_), key_, what);
       case State::kTensor: return failure("tensor \"{}\": {} cannot be {}", printable(name_), printable(key_), what);
       default: return failure("the entry of \"{}\" must be an object, not {}", printable(name_), what);
@@ -200,7 +205,8 @@ Result<std::string> lay_out_safetensors(std::vector<TensorEntry>& tensors,
   for (TensorEntry& t : tensors) {
     const auto bytes = byte_count(t.dtype, t.shape);
     if (!bytes || __builtin_add_overflow(at, *bytes, &t.end)) {
-      return failure("tensor \"{}\": {} {} is too large", printable(t.name), dtype_name(t.dtype), shape_string(t.shape));
+      return failure("tensor \"{}\": {} {} is too large", printable(t.name), dtype_name(t.dtype),
+                     shape_string(t.shape));
     }
     t.begin = std::exchange(at, t.end);
     json += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}},", Json(t.name).dump(),
