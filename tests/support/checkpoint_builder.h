@@ -38,7 +38,8 @@ class CheckpointBuilder {
   // Values of tests/support/random_tensor.h; dtype BF16, F16 or F32.
   CheckpointBuilder& add_random(std::string name, DType dtype, Shape shape, std::uint64_t seed, std::size_t shard = 0);
 
-  const std::vector<BuiltTensor>& tensors() const { return tensors_; }
+  const std::vector<BuiltTensor>& tensors() const& { return tensors_; }
+  std::vector<BuiltTensor> tensors() && { return std::move(tensors_); }  // `for (x : tiny_model().tensors())` is safe
   bool has(std::string_view name) const;
   BuiltTensor& at(std::string_view name);
   void remove(std::string_view name);
@@ -50,7 +51,10 @@ class CheckpointBuilder {
   Json& config() { return config_; }
   const Json& config() const { return config_; }
   // Further files: name and content.
-  void add_file(std::string name, std::string text) { files_.emplace_back(std::move(name), std::move(text)); }
+  CheckpointBuilder& add_file(std::string name, std::string text) {
+    files_.emplace_back(std::move(name), std::move(text));
+    return *this;
+  }
   // The index as it will be written, to be changed; nullopt: as it should be (and none for one shard).
   std::optional<Json>& index() { return index_; }
   Json correct_index() const;

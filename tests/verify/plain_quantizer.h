@@ -175,7 +175,8 @@ class PlainQuantizer {
                    {"activation_scheme", options_.scheme == "static" ? "static" : "dynamic"}};
     if (options_.scheme == "block") config["weight_block_size"] = {options_.block_n, options_.block_k};
     if (options_.pow2) config["scale_fmt"] = "ue8m0";
-    if (options_.list_ignored) config["ignored_layers"] = config["modules_to_not_convert"] = ignored();
+    if (options_.list_ignored && !ignored().empty())
+      config["ignored_layers"] = config["modules_to_not_convert"] = ignored();
     return config;
   }
 
