@@ -53,6 +53,11 @@ struct Region {
   }
 };
 
+struct PartDone {
+  Region& region;
+  ~PartDone() { region.part_done(); }
+};
+
 struct ScaleRange {
   float min = INFINITY, max = 0;
   void add(float s) {
@@ -132,9 +137,8 @@ class Executor {
       case Pass::kCopy: return copy(piece, buffers);
       case Pass::kEncode: return encode(piece, buffers);
       case Pass::kAmax: {
-        Status status = amax(piece, buffers);
-        regions_[piece.region].part_done();  // also after an error, so that nobody waits for ever
-        return status;
+        const PartDone done{regions_[piece.region]};  // also after an error, so that nobody waits for ever
+        return amax(piece, buffers);
       }
       case Pass::kEncodeShared: return encode_shared(piece, buffers);
     }

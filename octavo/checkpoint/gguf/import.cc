@@ -93,11 +93,6 @@ Result<ImportSummary> import_gguf(const fs::path& path, const fs::path& out, con
   if (!is_quantizable(options.dtype)) {
     return usage_error("an import writes BF16, F16 or F32, not {}", dtype_name(options.dtype));
   }
-  std::error_code error;
-  if (fs::exists(fs::symlink_status(out, error)) && !fs::is_empty(out, error)) {
-    return usage_error("{}: exists already; name a folder that does not", out.string());
-  }
-
   const auto start = std::chrono::steady_clock::now();
   ImportSummary summary;
   OCTAVO_ASSIGN(const File source, File::open_read(path));
