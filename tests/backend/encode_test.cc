@@ -22,8 +22,9 @@ namespace {
 using fp8::Format;
 
 // One, powers of two, scales of real weights, and scales at which quotients overflow or are subnormal.
-constexpr float kScales[] = {1.0f,     0.125f, 0.0123456f, 3.3333333e-4f, 0x1.fffffep-3f, 0x1.000002p9f,
-                             1.7e-38f, 1e-44f, 0x1p-149f,  3e38f,         0x1p127f,       448.0f};
+constexpr float kScales[] = {1.0f,      0.125f,          0.0123456f, 3.3333333e-4f,  0x1.fffffep-3f, 0x1.000002p9f,
+                             0x1p-60f,  0x1.fffffep-61f, 0x1p60f,    0x1.000002p60f, 1.7e-38f,       1e-44f,
+                             0x1p-149f, 3e38f,           0x1p127f,   448.0f};
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
@@ -128,6 +129,51 @@ TEST_P(EncodeTest, TiesOfF32) {
   expect_same<F32>(kernels(), values);
 }
 
+// BF16 whose significands are all, and whose exponents are such that 1 to 2 as a scale gives codes at all kinds of
+// boundaries of E4M3: zero to the smallest number, between subnormals, between normals.
+std::vector<std::uint16_t> boundary_bf16() {
+  std::vector<std::uint16_t> values(std::size_t{128} * 8);
+  std::iota(values.begin(), values.end(), static_cast<std::uint16_t>((127 - 11) << 7));  // from 2^-11 to 2^-3
+  return values;
+}
+
+TEST_P(EncodeTest, Bf16AtManyScales) {
+  // The significands of scales: few bits, all ones and nearly so, those that real maxima give, random ones.
+  const std::vector<std::uint16_t> values = boundary_bf16();
+  std::vector<float> scales;
+  test::Random random(9);
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    for (const std::uint32_t near : {0u, 1u, 2u}) {
+      scales.push_back(std::bit_cast<float>((0x3F800000u | i << 19) + near));
+      scales.push_back(std::bit_cast<float>((0x3F800000u | i << 19 | 0x7FFFFu) - near));
+    }
+  }
+  for (std::uint32_t i = 0; i < 128; ++i) scales.push_back((1.0f + static_cast<float>(i) / 128) / 1.75f);
+  for (int i = 0; i < 500; ++i) {
+    scales.push_back(std::bit_cast<float>(0x3F800000u | static_cast<std::uint32_t>(random.below(1 << 23))));
+  }
+  std::vector<std::uint8_t> out;
+  for (const Format format : fp8::kFormats) {
+    for (const float scale : scales) {
+      const Status status = compare<Bf16>(kernels(), format, values, scale, out);
+      ASSERT_TRUE(status.ok()) << status.error().message;
+    }
+  }
+}
+
+// All pairs of significands: what the kernels without division rest on (encode_bf16_impl.h).
+TEST_P(EncodeTest, DISABLED_AllScales) {
+  const std::vector<std::uint16_t> values = boundary_bf16();
+  test::for_all_floats([&](std::span<const float> scales) -> Status {
+    if (!(scales.front() >= 1.0f && scales.front() < 2.0f)) return {};
+    thread_local std::vector<std::uint8_t> out;
+    for (const float scale : scales) {
+      if (Status status = compare<Bf16>(kernels(), Format::kE4M3, values, scale, out); !status.ok()) return status;
+    }
+    return {};
+  });
+}
+
 // A copy of n elements, `misalignment` bytes past an aligned address and followed by its allocation's end, so that
 // AddressSanitizer sees a read beyond it.
 template <typename T>
@@ -195,7 +241,7 @@ TEST_P(EncodeTest, AmaxOfEveryLength) {
   std::uint16_t largest16 = 0;
   std::uint32_t largest32 = 0;
   for (std::size_t n = 0; n <= kLongest; ++n) {
-    for (const std::size_t misalignment : {0, 1, 7}) {
+    for (const std::size_t misalignment : {0u, 1u, 7u}) {
       Misaligned<std::uint16_t> in16(words, n, misalignment);
       ASSERT_EQ(largest16, kernels().amax_bits16(in16.data(), n)) << n;
       Misaligned<float> in32(floats, n, misalignment);

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "octavo/backend/cpu/encode_impl.h"
+#include "octavo/backend/cpu/encode_bf16_impl.h"
 #include "octavo/backend/cpu/encode_tables.h"
 
 namespace octavo::cpu::avx2 {
@@ -15,6 +15,7 @@ struct V {
   using F = __m256;
   using U = __m256i;
   using Mask = __m256i;
+  using WordMask = __m256i;
   static constexpr std::size_t kLanes = 8, kWordLanes = 16;
 
   static __m128i load128(const void* in) { return _mm_loadu_si128(static_cast<const __m128i*>(in)); }
@@ -61,6 +62,15 @@ struct V {
     const U ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(out)), ordered);
   }
+  static void store_high_bytes2(std::uint8_t* out, U a, U b) {
+    const U bytes = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+    _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(out)), _mm256_permute4x64_epi64(bytes, 0b11011000));
+  }
+  static void store_tail_high_bytes(std::uint8_t* out, std::size_t n, U a) {
+    const U bytes = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), a);
+    const U ordered = _mm256_permute4x64_epi64(bytes, 0b11011000);
+    std::memcpy(out, &ordered, n);
+  }
   static void store_words(std::uint16_t* out, U a) {
     _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(out)), low_words(a));
   }
@@ -84,6 +94,7 @@ struct V {
   static U min(U a, U b) { return _mm256_min_epu32(a, b); }
   static U max(U a, U b) { return _mm256_max_epu32(a, b); }
   static U max_words(U a, U b) { return _mm256_max_epu16(a, b); }
+  static U min_words(U a, U b) { return _mm256_min_epu16(a, b); }
   static U bit_and(U a, U b) { return _mm256_and_si256(a, b); }
   static U bit_or(U a, U b) { return _mm256_or_si256(a, b); }
   template <int kCount>
@@ -99,6 +110,21 @@ struct V {
   static U zero_where(Mask m, U a) { return _mm256_andnot_si256(m, a); }
   static U set_where(Mask m, U a, U b) { return _mm256_blendv_epi8(a, b, m); }
   static U or_where(Mask m, U a, U b) { return bit_or(a, bit_and(m, b)); }
+
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F fmadd(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  template <int kCount>
+  static U shift_left(U a) {
+    return _mm256_slli_epi32(a, kCount);
+  }
+  static U madd_words(U a, U b) { return _mm256_madd_epi16(a, b); }
+  static U merge_words(U odd, U even) { return _mm256_blend_epi16(even, odd, 0b10101010); }
+  static U or_and(U a, U b, U c) { return bit_or(a, bit_and(b, c)); }
+  static WordMask is_zero_words(U a) { return _mm256_cmpeq_epi16(a, _mm256_setzero_si256()); }
+  static WordMask greater_words(U a, U b) { return _mm256_cmpgt_epi16(a, b); }  // of words below 2^15
+  static bool any(WordMask m) { return !_mm256_testz_si256(m, m); }
+  static U zero_words_where(WordMask m, U a) { return zero_where(m, a); }
+  static U set_words_where(WordMask m, U a, U b) { return set_where(m, a, b); }
 
   static std::uint32_t reduce_max(U a) {
     __m128i m = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -116,7 +142,7 @@ struct V {
 
 }  // namespace
 
-EncodeKernels encode_kernels() { return encode_impl::kernels<V>(); }
+EncodeKernels encode_kernels() { return encode_impl::kernels_without_division<V>(); }
 
 }  // namespace octavo::cpu::avx2
 

@@ -9,7 +9,7 @@
 
 #include <immintrin.h>
 
-#include "octavo/backend/cpu/encode_impl.h"
+#include "octavo/backend/cpu/encode_bf16_impl.h"
 #include "octavo/backend/cpu/encode_tables.h"
 
 namespace octavo::cpu::avx512 {
@@ -19,6 +19,7 @@ struct V {
   using F = __m512;
   using U = __m512i;
   using Mask = __mmask16;
+  using WordMask = __mmask32;
   static constexpr std::size_t kLanes = 16, kWordLanes = 32;
 
   static Mask first(std::size_t n) { return static_cast<Mask>((1u << n) - 1); }  // n < 16
@@ -49,6 +50,15 @@ struct V {
     store_bytes(out + 2 * kLanes, c);
     store_bytes(out + 3 * kLanes, d);
   }
+  static void store_high_bytes2(std::uint8_t* out, U a, U b) {
+    // The pack works within 128-bit quarters, whose halves the permutation puts in order.
+    const U bytes = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes));
+  }
+  static void store_tail_high_bytes(std::uint8_t* out, std::size_t n, U a) {
+    const auto first = static_cast<__mmask32>((std::uint64_t{1} << n) - 1);  // n <= 32
+    _mm256_mask_storeu_epi8(out, first, _mm512_cvtepi16_epi8(_mm512_srli_epi16(a, 8)));
+  }
   static void store_words(std::uint16_t* out, U a) {
     _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(out)), _mm512_cvtepi32_epi16(a));
   }
@@ -70,6 +80,7 @@ struct V {
   static U min(U a, U b) { return _mm512_min_epu32(a, b); }
   static U max(U a, U b) { return _mm512_max_epu32(a, b); }
   static U max_words(U a, U b) { return _mm512_max_epu16(a, b); }
+  static U min_words(U a, U b) { return _mm512_min_epu16(a, b); }
   static U bit_and(U a, U b) { return _mm512_and_si512(a, b); }
   static U bit_or(U a, U b) { return _mm512_or_si512(a, b); }
   template <int kCount>
@@ -86,6 +97,21 @@ struct V {
   static U set_where(Mask m, U a, U b) { return _mm512_mask_mov_epi32(a, m, b); }
   static U or_where(Mask m, U a, U b) { return _mm512_mask_or_epi32(a, m, a, b); }
 
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fmadd(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  template <int kCount>
+  static U shift_left(U a) {
+    return _mm512_slli_epi32(a, kCount);
+  }
+  static U madd_words(U a, U b) { return _mm512_madd_epi16(a, b); }
+  static U merge_words(U odd, U even) { return select_bits<0xFFFF0000>(odd, even); }
+  static U or_and(U a, U b, U c) { return _mm512_ternarylogic_epi32(a, b, c, 0xF8); }
+  static WordMask is_zero_words(U a) { return _mm512_testn_epi16_mask(a, a); }
+  static WordMask greater_words(U a, U b) { return _mm512_cmpgt_epu16_mask(a, b); }
+  static bool any(WordMask m) { return m != 0; }
+  static U zero_words_where(WordMask m, U a) { return _mm512_maskz_mov_epi16(~m, a); }
+  static U set_words_where(WordMask m, U a, U b) { return _mm512_mask_mov_epi16(a, m, b); }
+
   static std::uint32_t reduce_max(U a) { return _mm512_reduce_max_epu32(a); }
   static std::uint16_t reduce_max_words(U a) {
     // As 32-bit maxima of the odd words and of the even words.
@@ -95,7 +121,7 @@ struct V {
 
 }  // namespace
 
-EncodeKernels encode_kernels() { return encode_impl::kernels<V>(); }
+EncodeKernels encode_kernels() { return encode_impl::kernels_without_division<V>(); }
 
 }  // namespace octavo::cpu::avx512
 

@@ -1,0 +1,113 @@
+// BF16 to FP8 nearly at the speed of memory: the algorithm of encode_impl.h without its division, on the even and the
+// odd words of a vector, which also saves most of the shuffling. The rules of encode_impl.h hold. V has in addition
+//   mul, and fmadd (a * b + c), of F; or_and (a | (b & c)), madd_words (vpmaddwd) and merge_words(odd, even) of U;
+//   operations called ..._words on kWordLanes lanes of 16 bits, whose truths are a WordMask
+//   store_high_bytes2: (uint8_t*, U, U), the high byte of each word; store_tail_high_bytes: (uint8_t*, n, U)
+//
+// Why the codes are those of the quotient t = x / s rounded to FP32, RN(t). The reciprocal is kept as a sum of two
+// floats, 1 / s = y + z within 2^-48, relatively. q = RN(x * y + RN(x * z)), whose inner rounding is a second 2^-48 of
+// t; so before its own rounding q is within 2^-46 of t. RN(t) and q can get different codes only if they compare
+// differently with a boundary between codes, which has at most five significant bits. Scale everything by powers of two
+// so that the boundary is an integer b, 16 <= b < 32, and s an integer S, 2^23 <= S < 2^24. Then x = X * 2^p with
+// integers X < 2^8 and, because x is about b * S >= 2^27, p >= 20. The comparison can differ only if t is within 2^-40
+// of a midpoint between b and the FP32 number next to it: b + h with h = +-2^-20, or h = -2^-21 where b = 16. The
+// integer d = x - b * S then is within 2^-16 of h * S, that is S = |d| * 2^20 + e with 8 <= |d| <= 16 and |e| <= 16
+// (or S = |d| * 2^21 + e, 4 <= |d| <= 8, |e| <= 32). Since 2^20 divides x, it divides d + b * e, whose magnitude is too
+// small for any multiple but zero; and b * |e| = |d| leaves only b = |d| = 16, S = 2^24 - 1, x = 2^28. That case is
+// right when computed, and a test on demand tries every significand of s with every one of x
+// (tests/backend/encode_test.cc).
+//
+// Exponents: for s within [kSmallestScale, kLargestScale] nothing under- or overflows where t is in [2^-20, 2^17].
+// Below, q stays under half the smallest number of any format, and the code is zero; above, x is clamped. Other scales
+// take the division.
+#pragma once
+
+#include "octavo/backend/cpu/encode_impl.h"
+
+namespace octavo::cpu::encode_impl {
+
+inline constexpr float kSmallestScale = 0x1p-60f, kLargestScale = 0x1p60f;
+
+template <typename V, typename Format>
+struct Bf16Encoder {
+  using F = typename V::F;
+  using U = typename V::U;
+  using Codec = fp8::Codec<Format>;
+  static constexpr int kDropped = 23 - Codec::kMantissaBits;
+  // As in Encoder, but the exponent is taken from the sum, where it is kDropped higher.
+  static constexpr std::uint32_t kExponentOfZero = (Codec::kSmallestNormalBits >> 23) + kDropped;
+  static constexpr std::uint32_t kMagic = (0u - (kExponentOfZero << Codec::kMantissaBits)) & 0xFFu;
+  static_assert((kMagic & 1) == 0, "an odd constant would turn ties to even into ties to odd");
+  static constexpr float kToMagic = Codec::power_of_two(kDropped);
+  // vpmaddwd adds the low word of the sum times 2^8 and the high word, where the exponent starts at bit 7, times what
+  // brings it to bit 8 + kMantissaBits: bits 8 to 15 of the result are the code.
+  static constexpr std::uint32_t kMultipliers = 1u << 8 | 1u << (16 + 1 + Codec::kMantissaBits);
+
+  F reciprocal, rest;  // y and z
+  U largest;           // words: a BF16 that has the largest code, as has every greater one
+
+  explicit Bf16Encoder(float scale) {
+    const double exact = 1.0 / static_cast<double>(scale);
+    const auto y = static_cast<float>(exact);
+    reciprocal = V::set_float(y);
+    rest = V::set_float(static_cast<float>(exact - static_cast<double>(y)));
+    // Truncated to BF16 it is at least 1 - 2^-7 times kMax * s, and everything from 1 - 2^-5 times has kMax's code.
+    const auto bits = __builtin_bit_cast(std::uint32_t, Codec::kMax * scale);
+    largest = V::set_words(static_cast<std::uint16_t>(bits >> 16));
+  }
+
+  // Codes of floats >= 0 in bits 8 to 15 of each 32-bit lane; the bits above are anything.
+  U codes(F value) const {
+    const F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
+    const U normal = V::max(V::bits(quotient), V::set(Codec::kSmallestNormalBits));
+    const F e = V::floats(V::or_and(V::set(kMagic), normal, V::set(0x7F800000)));
+    const F sum = V::fmadd(e, V::set_float(kToMagic), quotient);
+    return V::madd_words(V::bits(sum), V::set(kMultipliers));
+  }
+
+  // Codes of BF16 words, in the high byte of each.
+  U operator()(U words) const {
+    const U magnitude = V::bit_and(words, V::set_words(0x7FFF));
+    const U clamped = V::min_words(magnitude, largest);
+    const U even = codes(V::floats(V::template shift_left<16>(clamped)));
+    const U odd = codes(V::floats(V::bit_and(clamped, V::set(0xFFFF0000))));
+    const U code = V::merge_words(V::template shift_left<16>(odd), even);
+    U sign = words;
+    if constexpr (Format::kFnuz) sign = V::zero_words_where(V::is_zero_words(code), sign);
+    U result = V::or_and(code, sign, V::set_words(0x8000));
+    if (const auto nan = V::greater_words(magnitude, V::set_words(0x7F80)); V::any(nan)) [[unlikely]] {
+      const U nan_words = V::set_words(std::uint16_t{Codec::kNaN} << 8);
+      result = V::set_words_where(nan, result, Format::kFnuz ? nan_words : V::bit_or(result, nan_words));
+    }
+    return result;
+  }
+};
+
+template <typename V, typename Format>
+void encode_bf16(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale) {
+  if (!(scale >= kSmallestScale && scale <= kLargestScale)) return encode<V, Bf16<V>, Format>(in, out, n, scale);
+  constexpr std::size_t kLanes = V::kWordLanes;
+  const Bf16Encoder<V, Format> codes(scale);
+  std::size_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    V::store_high_bytes2(out + i, codes(V::load_words(in + i)), codes(V::load_words(in + i + kLanes)));
+  }
+  if (i + kLanes <= n) {
+    V::store_tail_high_bytes(out + i, kLanes, codes(V::load_words(in + i)));
+    i += kLanes;
+  }
+  if (i < n) V::store_tail_high_bytes(out + i, n - i, codes(V::load_tail_words(in + i, n - i)));
+}
+
+// kernels() with this encode_bf16.
+template <typename V>
+EncodeKernels kernels_without_division() {
+  EncodeKernels k = kernels<V>();
+  k.encode_bf16[static_cast<int>(fp8::Format::kE4M3)] = encode_bf16<V, fp8::E4M3>;
+  k.encode_bf16[static_cast<int>(fp8::Format::kE5M2)] = encode_bf16<V, fp8::E5M2>;
+  k.encode_bf16[static_cast<int>(fp8::Format::kE4M3FNUZ)] = encode_bf16<V, fp8::E4M3FNUZ>;
+  k.encode_bf16[static_cast<int>(fp8::Format::kE5M2FNUZ)] = encode_bf16<V, fp8::E5M2FNUZ>;
+  return k;
+}
+
+}  // namespace octavo::cpu::encode_impl
