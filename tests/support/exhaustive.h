@@ -1,6 +1,6 @@
-// All 2^32 FP32 bit patterns on every core: the tests named DISABLED_AllFloats..., run on demand by
-//   test_fp8     --gtest_also_run_disabled_tests --gtest_filter='*AllFloats*'
-//   test_backend --gtest_also_run_disabled_tests --gtest_filter='*AllFloats*'
+// All 2^32 FP32 bit patterns on every core: the tests named DISABLED_All..., run on demand by
+//   test_fp8     --gtest_also_run_disabled_tests --gtest_filter='*DISABLED_All*'
+//   test_backend --gtest_also_run_disabled_tests --gtest_filter='*DISABLED_All*'
 #pragma once
 
 #include <gtest/gtest.h>
