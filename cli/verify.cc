@@ -24,11 +24,6 @@ struct VerifyCommand {
 };
 
 Outcome VerifyCommand::run() const {
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(dir));
-  std::optional<Checkpoint> source;
-  if (!against.empty()) {
-    OCTAVO_ASSIGN(source, Checkpoint::open(against));
-  }
   verify::Options options;
   options.threads = worker_count(common.threads);
   for (const std::string& name : loaders) {
@@ -37,6 +32,11 @@ Outcome VerifyCommand::run() const {
     const bool known = std::find(options.loaders.begin(), options.loaders.end(), *loader) != options.loaders.end();
     if (!known) options.loaders.push_back(*loader);
   }
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(dir));
+  std::optional<Checkpoint> source;
+  if (!against.empty()) {
+    OCTAVO_ASSIGN(source, Checkpoint::open(against));
+  }
   Result<verify::Report> report = [&] {
     ProgressBar progress("verify", checkpoint.data_bytes(), common.quiet);
     options.progress = &progress;
@@ -44,15 +44,18 @@ Outcome VerifyCommand::run() const {
   }();
   if (!report.ok()) return std::move(report).error();
 
-  const std::uint64_t read = report->bytes + report->source_bytes;
-  const double rate = report->seconds > 0 ? static_cast<double>(read) / report->seconds : 0;
+  const double rate = report->seconds > 0 ? static_cast<double>(report->bytes_read) / report->seconds : 0;
   Json summary = verify::report_json(*report);
+  summary["bytes_read"] = report->bytes_read;
   summary["bytes_per_second"] = rate;
   summary["peak_memory"] = peak_memory();
   const std::string human =
-      fmt::format("{}{:.2f} s, {:.2f} GB/s of {}, peak memory {}\n", verify::format_report(*report), report->seconds,
-                  rate / 1e9, source ? "both folders" : "the folder", human_bytes(peak_memory()));
+      fmt::format("{}read {} in {:.2f} s, {:.2f} GB/s; peak memory {}\n", verify::format_report(*report),
+                  human_bytes(report->bytes_read), report->seconds, rate / 1e9, human_bytes(peak_memory()));
   OCTAVO_TRY(print_result(common, human, summary));
+  if (common.quiet) {
+    for (const std::string& warning : report->warnings) fmt::print(stderr, "octavo verify: warning: {}\n", warning);
+  }
   if (report->ok()) return 0;
   // --quiet hides the report, never that it failed.
   if (common.quiet && !common.json) {

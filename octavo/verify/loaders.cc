@@ -161,7 +161,7 @@ class LoaderRules {
       violation(members[i]->weight->name,
                 "{} rows are not divisible by the block's {}, and the loader joins it into {}"
                 "{}",
-                members[i]->rows(), block_n, printable(fused.name),
+                members[i]->rows(), block_n, printable(last_component(fused.name)),
                 i + 1 == members.size() ? "" : ", where the next weight's scales would overlap");
     }
   }

@@ -22,11 +22,6 @@ bool is_number(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-std::string_view leaf_of(std::string_view module) {
-  const std::size_t dot = module.rfind('.');
-  return dot == std::string_view::npos ? module : module.substr(dot + 1);
-}
-
 // With its dot: "model.layers.0.mlp."; "" at the top.
 std::string_view parent_of(std::string_view module) {
   const std::size_t dot = module.rfind('.');
@@ -61,20 +56,20 @@ bool is_embedding(std::string_view module) {
 }
 
 bool is_head(std::string_view module) {
-  const std::string_view leaf = leaf_of(module);
+  const std::string_view leaf = last_component(module);
   return leaf == "lm_head" || leaf == "output_layer" || module == "output" || module == "head" ||
          module.ends_with("shared_head.head");
 }
 
 bool is_router(std::string_view module, const TensorNames& names) {
-  const std::string_view leaf = leaf_of(module);
+  const std::string_view leaf = last_component(module);
   const bool named = leaf == "gate" || leaf == "gating" || leaf == "shared_expert_gate" || leaf.ends_with("router");
   return named && names.any_starts_with(std::string(parent_of(module)) + "experts.");
 }
 
 Role role_of(const CheckpointTensor& weight, std::string_view module, const TensorNames& names) {
   if (is_embedding(module)) return Role::kEmbedding;
-  if (weight.shape.size() != 2 || contains(leaf_of(module), "norm")) return Role::kOther;
+  if (weight.shape.size() != 2 || contains(last_component(module), "norm")) return Role::kOther;
   if (is_head(module)) return Role::kHead;
   return is_router(module, names) ? Role::kRouter : Role::kLinear;
 }
@@ -252,7 +247,12 @@ void read_model_keys(Subject& subject) {
 
 }  // namespace
 
-std::string_view Module::leaf() const { return leaf_of(name); }
+std::string_view last_component(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  return dot == std::string_view::npos ? name : name.substr(dot + 1);
+}
+
+std::string_view Module::leaf() const { return last_component(name); }
 
 bool Subject::has_ignore_list() const {
   return std::any_of(info.ignore.begin(), info.ignore.end(), [](const IgnoreList& l) { return !l.entries.empty(); });

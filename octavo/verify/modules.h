@@ -39,6 +39,9 @@ struct Module {
   bool quantized() const { return fp8 && weight->shape.size() == 2; }
 };
 
+// "qkv_proj" of "model.layers.0.self_attn.qkv_proj".
+std::string_view last_component(std::string_view name);
+
 // Modules that a loader puts into one parameter.
 struct FusedGroup {
   std::string name;                  // "model.layers.0.self_attn.qkv_proj"

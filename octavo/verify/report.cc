@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "octavo/base/text.h"
 
@@ -52,6 +55,34 @@ std::string worst_table(const Report& report) {
   return out;
 }
 
+// One line for all violations that say the same of different places: hundreds of layers make hundreds of them.
+std::string violations_text(const Report& report) {
+  struct Line {
+    const Violation* first;
+    std::size_t more = 0;
+  };
+  std::vector<Line> lines;
+  std::map<std::pair<std::string_view, std::string_view>, std::size_t> line_of;  // by loader and sentence
+  for (const Violation& v : report.violations) {
+    const auto [it, added] = line_of.try_emplace({v.loader, v.what}, lines.size());
+    if (added) {
+      lines.push_back({&v});
+    } else {
+      ++lines[it->second].more;
+    }
+  }
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kViolationsShown, lines.size()); ++i) {
+    const Violation& v = *lines[i].first;
+    out += fmt::format("VIOLATION{}: {}{}: {}\n", v.loader.empty() ? "" : fmt::format(" ({})", v.loader), v.where,
+                       lines[i].more == 0 ? "" : fmt::format(" and {} more", lines[i].more), v.what);
+  }
+  if (lines.size() > kViolationsShown) {
+    out += fmt::format("... and {} (--json lists all)\n", counted(lines.size() - kViolationsShown, "more kind"));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string format_report(const Report& report) {
@@ -75,15 +106,7 @@ std::string format_report(const Report& report) {
   if (warnings < report.warnings.size()) {
     out += fmt::format("... and {} (--json lists all)\n", counted(report.warnings.size() - warnings, "more warning"));
   }
-  const std::size_t shown = std::min(kViolationsShown, report.violations.size());
-  for (std::size_t i = 0; i < shown; ++i) {
-    const Violation& v = report.violations[i];
-    out +=
-        fmt::format("VIOLATION{}: {}: {}\n", v.loader.empty() ? "" : fmt::format(" ({})", v.loader), v.where, v.what);
-  }
-  if (shown < report.violations.size()) {
-    out += fmt::format("... and {} (--json lists all)\n", counted(report.violations.size() - shown, "more violation"));
-  }
+  out += violations_text(report);
   for (const LoaderSummary& l : report.loaders) {
     out += fmt::format("{} {}: {}\n", l.name, l.version,
                        l.violations == 0 ? "nothing it would refuse" : counted(l.violations, "violation"));

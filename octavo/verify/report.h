@@ -59,6 +59,7 @@ struct Report {
   std::vector<RuleSummary> rules;   // with a source
   std::vector<LoaderSummary> loaders;
   bool against_source = false;
+  std::uint64_t bytes_read = 0;  // of both folders' tensors
   double seconds = 0;
 
   bool ok() const { return violations.empty(); }

@@ -188,17 +188,22 @@ class Structure {
   // All or none of the members are FP8, in one scheme.
   void check_together(const std::string& name, const std::vector<std::size_t>& members, std::string_view what) {
     const Module& first = subject_.modules[members[0]];
+    // "k_proj", "3.up_proj": what the name adds to where the group stands, so that layers have the same sentence.
+    const auto beside = [&](const Module& m) {
+      const auto same = std::mismatch(m.name.begin(), m.name.end(), name.begin(), name.end()).first;
+      const auto dot = m.name.rfind('.', static_cast<std::size_t>(same - m.name.begin()));
+      return printable(dot == std::string::npos ? m.name : m.name.substr(dot + 1));
+    };
     for (const std::size_t i : members) {
       const Module& module = subject_.modules[i];
       if (module.fp8 != first.fp8) {
         const Module& kept = first.fp8 ? module : first;
-        violation(name, "is {} of which some are FP8 and {} is not: loaders refuse a mixture", what,
-                  printable(kept.name));
+        violation(name, "is {} of which some are FP8 and {} is not: loaders refuse a mixture", what, beside(kept));
         return;
       }
       if (module.fp8 && subject_.group_of(module).granularity != subject_.group_of(first).granularity) {
-        violation(name, "is {} with two schemes, {} ({}) and {} ({}): loaders refuse it", what, printable(first.name),
-                  granularity_name(subject_.group_of(first).granularity), printable(module.name),
+        violation(name, "is {} with two schemes, {} ({}) and {} ({}): loaders refuse it", what, beside(first),
+                  granularity_name(subject_.group_of(first).granularity), beside(module),
                   granularity_name(subject_.group_of(module).granularity));
         return;
       }

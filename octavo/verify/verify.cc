@@ -37,6 +37,16 @@ void count_tensors(const Checkpoint& checkpoint, const Checkpoint* source, Repor
   report.against_source = source != nullptr;
 }
 
+// Without a source, kept tensors have nothing to be judged by and are not read.
+std::uint64_t bytes_read(const Checkpoint& checkpoint, const Checkpoint* source) {
+  if (source != nullptr) return checkpoint.data_bytes() + source->data_bytes();
+  std::uint64_t bytes = 0;
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    if (is_fp8(tensor.dtype) || is_scale_name(tensor.name)) bytes += tensor.bytes;
+  }
+  return bytes;
+}
+
 void summarize_kinds(const Subject& subject, const std::vector<ScaleRange>& ranges, Report& report) {
   std::map<std::string, KindSummary> kinds;
   for (std::size_t i = 0; i < ranges.size(); ++i) {
@@ -134,6 +144,7 @@ Result<Report> verify(const Checkpoint& checkpoint, const Checkpoint* source, co
       report.violations.push_back({checkpoint.dir().string(), "not quantized: no tensor is FP8", ""});
     }
     OCTAVO_TRY(check_all(checkpoint, source, **info, options, report));
+    report.bytes_read = bytes_read(checkpoint, source);
   }
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return report;
