@@ -30,8 +30,10 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 }
 
 Status print_result(const CommonOptions& options, const std::string& human, const Json& summary) {
-  if (!options.json_file.empty()) OCTAVO_TRY(write_text_file(options.json_file, summary.dump(2) + "\n"));
-  const std::string text = options.json ? summary.dump(2) + "\n" : options.quiet ? std::string() : human;
+  // Paths need not be UTF-8; what is not becomes U+FFFD.
+  const std::string json = summary.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+  if (!options.json_file.empty()) OCTAVO_TRY(write_text_file(options.json_file, json));
+  const std::string text = options.json ? json : options.quiet ? std::string() : human;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return failure("standard output: write failed");
   }

@@ -1,7 +1,7 @@
 // The command `octavo`: registers the subcommands, parses, runs one, maps errors to exit codes 0, 1, 2.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <new>
 
@@ -45,7 +45,7 @@ std::vector<std::string> command_names(const CLI::App& app) {
 std::string describe(const CLI::ParseError& error, const CLI::App& app) {
   const auto chosen = app.get_subcommands();
   const CLI::App& scope = chosen.empty() ? app : *chosen.front();
-  if (error.get_name() == "ExtrasError") {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
     const auto extras = scope.remaining(true);
     const auto all = extras.empty() ? app.remaining(true) : extras;
     const std::string first = all.empty() ? std::string() : all.front();
@@ -58,10 +58,20 @@ std::string describe(const CLI::ParseError& error, const CLI::App& app) {
     }
     return fmt::format("unexpected argument {}", printable(first));
   }
-  return error.what();
+  const std::string what = error.what();
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ArgumentMismatch)) {
+    // "--output: 1 required TEXT missing", "--output: At Most 1 required but received 2"
+    const std::string name = what.substr(0, what.find(':'));
+    if (what.ends_with("missing")) return fmt::format("{} needs a value", name);
+    if (what.find("At Most 1") != what.npos) return fmt::format("{} is given more than once", name);
+  }
+  constexpr std::size_t kLongest = 500;
+  return printable(what, kLongest);
 }
 
-void print_error(std::string_view command, const std::string& message) {
+// One sentence; what follows its first line (the table of legal pairs) is explanation.
+void print_error(std::string_view command, std::string_view message) {
+  while (message.ends_with('\n')) message.remove_suffix(1);
   fmt::print(stderr, "octavo{}{}: {}\n", command.empty() ? "" : " ", command, message);
 }
 
@@ -72,9 +82,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   app.formatter(std::make_shared<Formatter>());
   app.get_formatter()->column_width(34);
-  app.footer("Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
-             "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage.\n"
-             "OCTAVO_ISA=scalar|avx2|avx512 forces the kernels of an instruction set.");
+  app.footer(
+      "Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
+      "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage.\n"
+      "OCTAVO_ISA=scalar|avx2|avx512 forces the kernels of an instruction set.");
   Action action;
   add_import(app, action);
   add_quantize(app, action);

@@ -1,7 +1,7 @@
 // octavo quantize: flags to a QuantSpec, plan, execute, summary.
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <charconv>
 
 #include "cli/command.h"
 #include "cli/progress_bar.h"
@@ -13,6 +13,8 @@
 
 namespace octavo::cli {
 namespace {
+
+constexpr int kMostLayers = 1'000'000;  // of --keep-first and --keep-last: beyond it, a mistake
 
 struct QuantizeOptions {
   CommonOptions common;
@@ -26,22 +28,23 @@ struct QuantizeOptions {
 
 // "128x128" or "128,128"; one number is both.
 Status parse_block(const std::string& text, quant::Scheme& scheme) {
-  std::uint64_t rows = 0, cols = 0;
-  int used = 0;
-  const int length = static_cast<int>(text.size());
-  const bool digits = text.find_first_not_of("0123456789x,") == std::string::npos && text.size() < 24;
-  if (digits && std::sscanf(text.c_str(), "%lu%*1[x,]%lu%n", &rows, &cols, &used) == 2 && used == length) {
-  } else if (digits && std::sscanf(text.c_str(), "%lu%n", &rows, &used) == 1 && used == length) {
-    cols = rows;
-  } else {
-    return usage_error("--block-size {}: must be ROWSxCOLUMNS, such as 128x128", printable(text));
+  constexpr std::uint64_t kLargest = 1 << 16;
+  std::vector<std::uint64_t> sizes;
+  for (const std::string_view part : split(text, text.find(',') != text.npos ? ',' : 'x')) {
+    std::uint64_t size = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
+    const bool whole = error == std::errc() && end == part.data() + part.size();
+    if (!whole || size == 0 || size > kLargest || sizes.size() == 2) {
+      return usage_error("--block-size {}: must be ROWSxCOLUMNS of 1 to {} each, such as 128x128", printable(text),
+                         kLargest);
+    }
+    sizes.push_back(size);
   }
-  if (rows == 0 || cols == 0) return usage_error("--block-size {}: sizes must be at least 1", printable(text));
   if (scheme.granularity != quant::Granularity::kBlock) {
     return usage_error("--block-size goes with --scheme block, not {}", scheme.name);
   }
-  scheme.block_n = rows;
-  scheme.block_k = cols;
+  scheme.block_n = sizes.front();
+  scheme.block_k = sizes.back();
   return {};
 }
 
@@ -89,10 +92,8 @@ std::string format_summary(const quant::Plan& plan, const quant::Summary& s, con
 Json summary_json(const quant::Plan& plan, const quant::Summary& s, const std::string& out) {
   Json kinds = Json::array();
   for (const auto& kind : s.kinds) {
-    kinds.push_back({{"kind", kind.kind},
-                     {"tensors", kind.tensors},
-                     {"min_scale", kind.min_scale},
-                     {"max_scale", kind.max_scale}});
+    kinds.push_back(
+        {{"kind", kind.kind}, {"tensors", kind.tensors}, {"min_scale", kind.min_scale}, {"max_scale", kind.max_scale}});
   }
   return {{"output", out},
           {"scheme", plan.spec.scheme.name},
@@ -150,11 +151,12 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required()->option_text(" ");
   command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT");
 
-  command->add_option("--scheme", o.scheme,
-                      "dynamic: per channel, activations per token (default)\n"
-                      "block: 128x128 blocks\n"
-                      "tensor: one scale a tensor, shared by q/k/v and gate/up\n"
-                      "weight-only: per channel, activations in BF16")
+  command
+      ->add_option("--scheme", o.scheme,
+                   "dynamic: per channel, activations per token (default)\n"
+                   "block: 128x128 blocks\n"
+                   "tensor: one scale a tensor, shared by q/k/v and gate/up\n"
+                   "weight-only: per channel, activations in BF16")
       ->option_text("NAME")
       ->group("Scheme");
   command->add_option("--format", o.format, "dialect of config.json: fp8 or compressed-tensors (default: by scheme)")
@@ -167,9 +169,10 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("--block-size", o.block, "block of --scheme block (default 128x128)")
       ->option_text("ROWSxCOLS")
       ->group("Scheme");
-  command->add_option("--edge", o.edge,
-                      "partial (default): blocks at the edges are smaller\n"
-                      "channel: modules that do not divide get per-channel scales (compressed-tensors)")
+  command
+      ->add_option("--edge", o.edge,
+                   "partial (default): blocks at the edges are smaller\n"
+                   "channel: modules that do not divide get per-channel scales (compressed-tensors)")
       ->check(CLI::IsMember({"partial", "channel"}))
       ->option_text("HOW")
       ->group("Scheme");
@@ -179,7 +182,8 @@ void add_quantize(CLI::App& app, Action& action) {
       ->group("Scheme");
   command->add_flag("--pow2-scales", o.pow2_scales, "round scales up to powers of two")->group("Scheme");
 
-  command->add_option("--ignore", o.ignore, "leave these modules as they are: exact name, glob, or re:REGEX; repeatable")
+  command
+      ->add_option("--ignore", o.ignore, "leave these modules as they are: exact name, glob, or re:REGEX; repeatable")
       ->allow_extra_args(false)
       ->option_text("PATTERN")
       ->group("Selection");
@@ -188,9 +192,11 @@ void add_quantize(CLI::App& app, Action& action) {
       ->option_text("PATTERN")
       ->group("Selection");
   command->add_option("--keep-first", o.keep_first, "leave the first N layers as they are")
+      ->check(CLI::Range(0, kMostLayers))
       ->option_text("N")
       ->group("Selection");
   command->add_option("--keep-last", o.keep_last, "leave the last N layers as they are")
+      ->check(CLI::Range(0, kMostLayers))
       ->option_text("N")
       ->group("Selection");
   command->add_flag("--lm-head", o.lm_head, "quantize the output head too, per channel (compressed-tensors)")

@@ -41,7 +41,7 @@ Result<File> File::open_read(const std::filesystem::path& path) {
   }
   if (!S_ISREG(info.st_mode)) {
     ::close(fd);
-    return failure("{}: not a regular file", path.string());
+    return failure("{}: {}", path.string(), S_ISDIR(info.st_mode) ? "is a folder, not a file" : "not a regular file");
   }
   return File(fd, path, static_cast<std::uint64_t>(info.st_size));
 }

@@ -264,7 +264,13 @@ Status parse_events(std::string_view text, std::string_view origin, int max_dept
   const CountingIterator first{text.data(), &taken};
   const CountingIterator last{text.data() + text.size(), &taken};
   const bool ok = Json::sax_parse(first, last, &adapter);
-  if (ok) return {};
+  if (ok) {
+    // The lexer takes a zero byte for the end of the text, and would let anything stand behind it.
+    const std::size_t zero = text.find('\0');
+    if (zero == text.npos) return {};
+    taken = zero + 1;
+    adapter.error() = failure("a zero byte");
+  }
   Error error = adapter.error().value_or(failure("not JSON"));
   const std::size_t byte = adapter.byte().value_or(taken);
   const auto before = std::lower_bound(added.begin(), added.end(), byte) - added.begin();

@@ -45,8 +45,7 @@ class NameMatcher::Regex {
 
   Result<bool> match(std::string_view name) const {
     pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-    const int code =
-        pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, limits_);
+    const int code = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, limits_);
     pcre2_match_data_free(data);
     if (code >= 0) return true;
     if (code == PCRE2_ERROR_NOMATCH) return false;

@@ -245,9 +245,12 @@ class Selector {
     const auto top = std::max_element(reasons.begin(), reasons.end(), [](const auto& a, const auto& b) {
       return a.second != b.second ? a.second < b.second : a.first > b.first;
     });
-    if (top == reasons.end()) return failure("{}: nothing to quantize: no 2-D linear weight", checkpoint_.dir().string());
-    return failure("{}: nothing to quantize: {} weights are kept, most often because: {} ({} times)",
-                   checkpoint_.dir().string(), decisions.size(), top->first, top->second);
+    if (top == reasons.end())
+      return failure("{}: nothing to quantize: no 2-D linear weight", checkpoint_.dir().string());
+    // A pattern that matches nothing is then the likely mistake.
+    return failure("{}: nothing to quantize: every linear is kept, most often because: {} ({} times){}{}",
+                   checkpoint_.dir().string(), top->first, top->second, out_.warnings.empty() ? "" : "; ",
+                   out_.warnings.empty() ? "" : out_.warnings.front());
   }
 
   const Checkpoint& checkpoint_;

@@ -61,7 +61,7 @@ TEST(File, ErrorsNameThePath) {
   const TempDir dir;
   EXPECT_EQ(error_of(File::open_read(dir / "none")),
             (dir / "none").string() + ": cannot open: No such file or directory");
-  EXPECT_TRUE(holds(error_of(File::open_read(dir.path())), "not a regular file"));
+  EXPECT_TRUE(holds(error_of(File::open_read(dir.path())), "is a folder, not a file"));
   EXPECT_TRUE(holds(error_of(File::create(dir / "no")), "no error"));
   EXPECT_TRUE(holds(error_of(File::create(dir.path() / "missing" / "f")), "cannot create: No such file"));
   test::write_file(dir / "short", "1234");

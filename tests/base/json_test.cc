@@ -65,6 +65,15 @@ TEST(ParseJson, ErrorsSayLineAndColumn) {
   }
 }
 
+TEST(ParseJson, AZeroByteIsNotTheEnd) {
+  using namespace std::string_view_literals;
+  for (const std::string_view text : {"{}\0"sv, "{}\0 trailing"sv, "{\"a\":1}\n\0\0"sv}) {
+    EXPECT_NE(error_of(text).find("a zero byte"), std::string::npos) << printable(text);
+  }
+  EXPECT_NE(error_of("{\"a\0\": 1}"sv), "no error");
+  EXPECT_NE(error_of("\0{}"sv), "no error");
+}
+
 TEST(ParseJson, TheSameKeyInTwoObjectsIsFine) {
   EXPECT_EQ(parsed(R"({"a": {"k": 1}, "b": {"k": 2}, "c": [{"k": 3}, {"k": 4}]})")["c"][1]["k"], 4);
 }

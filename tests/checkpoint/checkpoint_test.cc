@@ -240,7 +240,7 @@ TEST(Checkpoint, FailuresAreOneSentence) {
        [&](const fs::path& d) { no_weights(d), write_file(d / "m.gguf", "x"); }},
       {"shard model-00002-of-00002.safetensors is missing",
        [](const fs::path& d) { fs::remove(d / "model-00002-of-00002.safetensors"); }},
-      {"not a regular file",
+      {"is a folder, not a file",
        [](const fs::path& d) {
          fs::remove(d / "model-00002-of-00002.safetensors");
          fs::create_directory(d / "model-00002-of-00002.safetensors");
@@ -263,7 +263,7 @@ TEST(Checkpoint, FailuresAreOneSentence) {
        }},
       {"index.json:1:1: ", [&](const fs::path& d) { write_file(index(d), ""); }},
       {"has no weight_map", [&](const fs::path& d) { write_file(index(d), "{}"); }},
-      {"not a regular file", [&](const fs::path& d) { fs::remove(index(d)), fs::create_directory(index(d)); }},
+      {"is a folder, not a file", [&](const fs::path& d) { fs::remove(index(d)), fs::create_directory(index(d)); }},
       {"not a regular file",
        [](const fs::path& d) {
          fs::remove(d / "config.json");

@@ -1,0 +1,57 @@
+// config.json: parse_json, parse_model_config, parse_quantization, and the edits of its text, which must change one key
+// and nothing else.
+#include "fuzz/property.h"
+#include "octavo/checkpoint/model_config.h"
+#include "octavo/checkpoint/quantization.h"
+
+namespace octavo::fuzz {
+namespace {
+
+Json parse_again(const std::string& text, const JsonOptions& options) {
+  auto json = parse_json(text, "edited", options);
+  require(json.ok(), "edited text is JSON", text);
+  return std::move(json).value();
+}
+
+void check_edits(std::string_view text, const Json& config, const JsonOptions& options) {
+  const Json value = {{"quant_method", "fp8"}, {"list", {1, "two"}}};
+  for (const char* key : {"quantization_config", "a", ""}) {
+    Json expected = config;
+    expected[key] = value;
+    const std::string edited = set_top_level_key(text, key, value);
+    require(parse_again(edited, options) == expected, "set changes one key", edited);
+    require(set_top_level_key(edited, key, value) == edited, "set is idempotent", edited);
+    expected.erase(key);
+    require(parse_again(remove_top_level_key(edited, key), options) == expected, "remove takes one key away", edited);
+    if (!config.contains(key))
+      require(remove_top_level_key(text, key) == text, "remove of nothing changes nothing", text);
+  }
+}
+
+}  // namespace
+}  // namespace octavo::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace octavo;
+  const std::string_view text = fuzz::as_text(data, size);
+  JsonOptions options;
+  options.python_constants = true;
+  const auto json = parse_json(text, "config.json", options);
+  if (!json.ok()) {
+    fuzz::require_readable(json.error().message);
+    fuzz::require(!parse_json(text, "config.json").ok(), "Python's constants only add to JSON", text);
+    return 0;
+  }
+  const auto config = parse_model_config(*json, "config.json");
+  if (!config.ok()) fuzz::require_readable(config.error().message);
+  if (!json->is_object()) return 0;
+  const auto quantization = parse_quantization(*json, "config.json");
+  if (!quantization.ok()) {
+    fuzz::require_readable(quantization.error().message);
+  } else if (*quantization) {
+    fuzz::require(!(**quantization).groups.empty(), "at least one group", text);
+    fuzz::require(!(**quantization).describe().empty(), "a description", text);
+  }
+  fuzz::check_edits(text, *json, options);
+  return 0;
+}
