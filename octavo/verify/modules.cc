@@ -195,6 +195,7 @@ void find_fused(Subject& subject) {
     }
   }
   for (auto& [name, entry] : found) {
+    const std::string_view family = entry.family->name;
     FusedGroup group{name, {}};
     for (const auto& member : entry.members) {
       if (member) group.members.push_back(*member);
@@ -204,7 +205,7 @@ void find_fused(Subject& subject) {
     const auto& shape = [&](std::size_t i) -> const Shape& { return subject.modules[i].weight->shape; };
     const bool joinable = std::all_of(group.members.begin(), group.members.end(), [&](std::size_t i) {
       return shape(i).size() == 2 && shape(i)[1] == shape(group.members[0])[1] &&
-             (entry.family->name != "gate_up" || shape(i) == shape(group.members[0]));
+             (family != "gate_up" || shape(i) == shape(group.members[0]));
     });
     if (joinable) subject.fused.push_back(std::move(group));
   }

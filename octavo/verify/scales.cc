@@ -70,13 +70,13 @@ class Scales {
     const auto& modules = subject_.modules;
     std::vector<ScaleRange> ranges(modules.size());
     std::vector<std::optional<Scan>> scans(modules.size());
-    const Status done = for_each_index(options_.threads, modules.size(), [&](std::size_t i, int) -> Status {
+    Status done = for_each_index(options_.threads, modules.size(), [&](std::size_t i, int) -> Status {
       if (!has_sound_scale(subject_, modules[i])) return {};
       OCTAVO_ASSIGN(scans[i], scan(*subject_.checkpoint, *modules[i].scale));
       advance(*modules[i].scale);
       return {};
     });
-    if (!done.ok()) return done.error();
+    if (!done.ok()) return std::move(done).error();
     for (std::size_t i = 0; i < modules.size(); ++i) {
       if (!scans[i]) continue;
       judge(*modules[i].scale, *scans[i], subject_.info.pow2_scales);

@@ -94,7 +94,7 @@ class Source {
     };
     std::vector<Buffers> buffers(static_cast<std::size_t>(options_.threads));
     std::vector<std::uint64_t> different(pieces.size(), kNowhere);  // first differing byte of the tensor
-    const Status done = for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
+    Status done = for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
       const Piece& piece = pieces[i];
       const Pair& pair = pairs_[piece.pair];
       Buffers& b = buffers[static_cast<std::size_t>(worker)];

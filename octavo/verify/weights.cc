@@ -55,7 +55,7 @@ Grid grid_of(const Subject& subject, const Module& module) {
     case Granularity::kBlock:
     case Granularity::kGroup: break;
   }
-  return {group.block_n, group.block_k, (k + group.block_k - 1) / group.block_k};
+  return {group.block_n, group.block_k, k / group.block_k + (k % group.block_k != 0 ? 1 : 0)};
 }
 
 // Elements under one scale; the sizes are equal.
@@ -88,7 +88,7 @@ class Weights {
     }
     buffers_.resize(static_cast<std::size_t>(options_.threads));
     std::vector<Finding> findings(pieces_.size());
-    const Status done = for_each_index(options_.threads, pieces_.size(), [&](std::size_t i, int worker) -> Status {
+    Status done = for_each_index(options_.threads, pieces_.size(), [&](std::size_t i, int worker) -> Status {
       OCTAVO_ASSIGN(findings[i], judge(pieces_[i], buffers_[static_cast<std::size_t>(worker)]));
       if (options_.progress != nullptr) {
         options_.progress->advance(pieces_[i].end - pieces_[i].begin, module(pieces_[i]).name);
@@ -108,7 +108,7 @@ class Weights {
   void add_pieces(std::size_t i) {
     const Module& m = subject_.modules[i];
     const std::uint64_t elements = m.weight->bytes;  // a byte each
-    if (elements == 0) return;
+    if (m.rows() == 0 || m.columns() == 0) return;
     const std::uint64_t block_row = std::min(grid_of(subject_, m).block_n, m.rows()) * m.columns();
     const std::uint64_t step =
         block_row <= kLongestPiece ? std::max(kPiece / block_row, std::uint64_t{1}) * block_row : kPiece;
@@ -160,7 +160,7 @@ class Weights {
     const Module& m = module(piece);
     const Grid grid = grid_of(subject_, m);
     const Granularity granularity = subject_.group_of(m).granularity;
-    if (granularity == Granularity::kTensor || grid.block_n * m.columns() > kLongestPiece) return;
+    if (granularity == Granularity::kTensor || std::min(grid.block_n, m.rows()) * m.columns() > kLongestPiece) return;
     if (!is_quantizable(m.scale->dtype)) return;  // powers of two have no low bits
     const std::uint64_t first = grid.row_of(piece.begin / m.columns()) * grid.columns;
     for (std::size_t i = 0; i < b.regions.size(); ++i) {
@@ -260,7 +260,7 @@ class Weights {
     std::copy_if(pieces_.begin(), pieces_.end(), std::back_inserter(doubtful),
                  [&](const Piece& piece) { return merged[piece.module].measure.wrong != 0; });
     std::vector<RuleCounts> found(doubtful.size());
-    const Status done = for_each_index(options_.threads, doubtful.size(), [&](std::size_t i, int worker) -> Status {
+    Status done = for_each_index(options_.threads, doubtful.size(), [&](std::size_t i, int worker) -> Status {
       Buffers& b = buffers_[static_cast<std::size_t>(worker)];
       const Piece& piece = doubtful[i];
       const CheckpointTensor& source = *source_of(piece.module);

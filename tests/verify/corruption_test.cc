@@ -272,7 +272,7 @@ TEST_P(Corrupted, IsCaught) {
   options.fp8_dialect = corruption.fp8_dialect;
   const CheckpointBuilder sound = quantize_plainly(source, options);
   ASSERT_TRUE(no_violation(verify_built(sound, &source)));
-  for (const std::uint64_t seed : {1, 2, 3}) {
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     SCOPED_TRACE(seed);
     Random random(seed);
     CheckpointBuilder broken = sound;
@@ -364,6 +364,23 @@ TEST(Corruption, SaturationIsAWarning) {
   EXPECT_TRUE(no_violation(report));
   ASSERT_EQ(report.warnings.size(), 1u);
   EXPECT_NE(report.warnings[0].find("saturate"), std::string::npos);
+}
+
+TEST(Corruption, HostileBlockSizes) {
+  const CheckpointBuilder source = tiny_model();
+  PlainOptions options;
+  options.scheme = "block";
+  options.fp8_dialect = true;
+  options.block_n = options.block_k = 1'000'000;  // one block a weight
+  CheckpointBuilder b = quantize_plainly(source, options);
+  EXPECT_TRUE(no_violation(verify_built(b, &source)));
+  const std::uint64_t largest = std::numeric_limits<std::uint64_t>::max();
+  for (const std::uint64_t n : {largest, largest / 2 + 1, std::uint64_t{1} << 56}) {
+    quantization(b)["weight_block_size"] = {n, n};
+    EXPECT_TRUE(no_violation(verify_built(b, &source)));
+    quantization(b)["weight_block_size"] = {n, 1};
+    EXPECT_TRUE(has_violation(verify_built(b, &source), kQ, "has shape [1, 1]"));
+  }
 }
 
 // Deep names, many dots, names that are no names: an answer, soon.
