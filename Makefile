@@ -45,12 +45,13 @@ bench:  ## benchmarks of the kernels
 	@cmake --preset bench --log-level=WARNING && cmake --build --preset bench && build/bench/encode_bench
 
 format:  ## clang-format everything
+	@tools/setup.sh clang-format
 	@git ls-files '*.h' '*.cc' | xargs clang-format -i
 
 tidy:  ## clang-tidy on the library and the command
-	@tools/setup.sh clang-tidy
-	@cmake --preset release --log-level=WARNING
-	@git ls-files 'octavo/*.cc' 'cli/*.cc' | xargs -P 2 -n 4 clang-tidy -p build/release --quiet
+	@tools/setup.sh clang clang-tidy
+	@cmake --preset tidy --log-level=WARNING
+	@git ls-files 'octavo/*.cc' 'cli/*.cc' 'tools/*.cc' | xargs -P 2 -n 4 clang-tidy -p build/tidy --quiet
 
 clean:  ## remove build/
 	@rm -rf build

@@ -52,8 +52,8 @@ std::string bash(const CLI::App& app) {
 std::string zsh(const CLI::App& app) {
   std::string cases;
   for (const CLI::App* command : commands(app)) {
-    cases += fmt::format("    {}) compadd -- {}; _files ;;\n", command->get_name(),
-                         fmt::join(long_options(*command), " "));
+    cases +=
+        fmt::format("    {}) compadd -- {}; _files ;;\n", command->get_name(), fmt::join(long_options(*command), " "));
   }
   return fmt::format(
       "#compdef octavo\n"

@@ -1,11 +1,12 @@
 // octavo dequantize: an FP8 folder back to BF16 or F32.
+#include "octavo/quant/dequantize.h"
+
 #include <fmt/format.h>
 
 #include "cli/command.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/quant/dequantize.h"
 
 namespace octavo::cli {
 namespace {
@@ -32,15 +33,9 @@ Outcome run(const Options& o) {
       "  time         {:.2f} s, {:.2f} GB/s of source\n  peak memory  {}\n",
       o.out, s.dequantized, o.dtype, s.kept, s.dropped, human_bytes(s.source_bytes), human_bytes(s.output_bytes),
       s.seconds, gb_per_s, human_bytes(peak_memory()));
-  const Json json = {{"output", o.out},
-                     {"dequantized", s.dequantized},
-                     {"kept", s.kept},
-                     {"dropped", s.dropped},
-                     {"source_bytes", s.source_bytes},
-                     {"output_bytes", s.output_bytes},
-                     {"seconds", s.seconds},
-                     {"gb_per_s", gb_per_s},
-                     {"peak_memory_bytes", peak_memory()}};
+  const Json json = {{"output", o.out},      {"dequantized", s.dequantized},   {"kept", s.kept},
+                     {"dropped", s.dropped}, {"source_bytes", s.source_bytes}, {"output_bytes", s.output_bytes},
+                     {"seconds", s.seconds}, {"gb_per_s", gb_per_s},           {"peak_memory_bytes", peak_memory()}};
   OCTAVO_TRY(print_result(o.common, human, json));
   return 0;
 }

@@ -49,7 +49,8 @@ Outcome run(const Options& o) {
                        {"bytes", t.bytes},
                        {"shard", checkpoint.shards()[t.shard].name}});
   }
-  const std::string architecture = config.architectures.empty() ? "no architecture named" : config.architectures.front();
+  const std::string architecture =
+      config.architectures.empty() ? "no architecture named" : config.architectures.front();
   std::string human = fmt::format("{}: {} ({}){}\n", o.source, printable(architecture),
                                   config.model_type.empty() ? "no model_type" : printable(config.model_type),
                                   checkpoint.has_config() ? "" : ", no config.json");
@@ -89,8 +90,9 @@ Outcome run(const Options& o) {
 void add_inspect(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   Options& o = *options;
-  CLI::App* command = add_command(app, "inspect", "Say what a model folder is: architecture, quantization, every tensor",
-                                  "octavo inspect Qwen3-8B-FP8");
+  CLI::App* command =
+      add_command(app, "inspect", "Say what a model folder is: architecture, quantization, every tensor",
+                  "octavo inspect Qwen3-8B-FP8");
   command->add_option("MODEL", o.source, "model folder")->required()->option_text(" ");
   command->add_flag("--summary", o.summary_only, "without the table of tensors")->group("Output");
   command->add_flag("--json", o.common.json, "print one JSON object instead of text")->group("Output");

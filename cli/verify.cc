@@ -37,11 +37,10 @@ Outcome VerifyCommand::run() const {
   if (!against.empty()) {
     OCTAVO_ASSIGN(source, Checkpoint::open(against));
   }
-  Result<verify::Report> report = [&] {
-    ProgressBar progress("verify", checkpoint.data_bytes(), common.quiet);
-    options.progress = &progress;
-    return verify::verify(checkpoint, source ? &*source : nullptr, options);
-  }();
+  auto progress = std::make_unique<ProgressBar>("verify", checkpoint.data_bytes(), common.quiet);
+  options.progress = progress.get();
+  Result<verify::Report> report = verify::verify(checkpoint, source ? &*source : nullptr, options);
+  progress.reset();  // clears its line before anything is printed
   if (!report.ok()) return std::move(report).error();
 
   const double rate = report->seconds > 0 ? static_cast<double>(report->bytes_read) / report->seconds : 0;

@@ -24,11 +24,15 @@ struct Options {
   std::string dtype = "bf16";
 };
 
-DType dtype_of(const Options& o) { return o.dtype == "f32" ? DType::kF32 : o.dtype == "f16" ? DType::kF16 : DType::kBF16; }
+DType dtype_of(const Options& o) {
+  return o.dtype == "f32" ? DType::kF32 : o.dtype == "f16" ? DType::kF16 : DType::kBF16;
+}
 
 std::vector<TensorEntry> tensors_of(const Options& o) {
   std::vector<TensorEntry> out;
-  const auto add = [&](const std::string& name, Shape shape) { out.push_back({name, dtype_of(o), std::move(shape), 0, 0}); };
+  const auto add = [&](const std::string& name, Shape shape) {
+    out.push_back({name, dtype_of(o), std::move(shape), 0, 0});
+  };
   if (o.giant_rows > 0) {
     add("model.layers.0.mlp.down_proj.weight", {o.giant_rows, o.giant_cols});
     return out;
@@ -64,7 +68,9 @@ std::string config_of(const Options& o) {
                        {"rms_norm_eps", 1e-05},
                        {"rope_theta", 10000.0},
                        {"tie_word_embeddings", true},
-                       {"torch_dtype", o.dtype == "f32" ? "float32" : o.dtype == "f16" ? "float16" : "bfloat16"},
+                       {"torch_dtype", o.dtype == "f32"   ? "float32"
+                                       : o.dtype == "f16" ? "float16"
+                                                          : "bfloat16"},
                        {"vocab_size", o.vocab}};
   return config.dump(2) + "\n";
 }
@@ -98,9 +104,8 @@ Status make(const Options& o) {
   OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(o.out, {}));
   std::map<std::string, std::string> weight_map;
   for (std::size_t s = 0; s < shards.size(); ++s) {
-    const std::string name = shards.size() == 1
-                                 ? std::string("model.safetensors")
-                                 : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
+    const std::string name = shards.size() == 1 ? std::string("model.safetensors")
+                                                : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
     OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(shards[s], {{"format", "pt"}}));
     OCTAVO_ASSIGN(File file, folder.create_file(name, header.size() + shards[s].back().end));
     OCTAVO_TRY(file.write_at(0, as_bytes(header)));

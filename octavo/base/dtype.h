@@ -11,13 +11,33 @@ namespace octavo {
 
 // The dtypes of the safetensors format, in its enumeration order (which is also its alignment order).
 enum class DType : std::uint8_t {
-  kBool, kF4, kF6E2M3, kF6E3M2, kU8, kI8, kF8E5M2, kF8E4M3, kF8E8M0, kF8E4M3FNUZ, kF8E5M2FNUZ,
-  kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kC64, kF64, kI64, kU64,
+  kBool,
+  kF4,
+  kF6E2M3,
+  kF6E3M2,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kF8E8M0,
+  kF8E4M3FNUZ,
+  kF8E5M2FNUZ,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kC64,
+  kF64,
+  kI64,
+  kU64,
 };
 
-std::string_view dtype_name(DType dtype);                        // "BF16"
-std::optional<DType> dtype_from_name(std::string_view name);     // exact safetensors spelling
-unsigned dtype_bits(DType dtype);                                // 16; sub-byte types have 4 or 6
+std::string_view dtype_name(DType dtype);                                   // "BF16"
+std::optional<DType> dtype_from_name(std::string_view name);                // exact safetensors spelling
+unsigned dtype_bits(DType dtype);                                           // 16; sub-byte types have 4 or 6
 inline unsigned dtype_bytes(DType dtype) { return dtype_bits(dtype) / 8; }  // 0 for sub-byte types
 
 inline bool is_fp8(DType d) {

@@ -65,7 +65,7 @@ class File final : public ByteSource {
 
 // A whole small file; refuses one over `limit` bytes.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit);
-Status write_text_file(const std::filesystem::path& path, std::string_view text);  // synced
+Status write_text_file(const std::filesystem::path& path, std::string_view text);      // synced
 Status copy_file(const std::filesystem::path& from, const std::filesystem::path& to);  // follows links; synced
 Status sync_directory(const std::filesystem::path& path);
 

@@ -29,12 +29,12 @@ class JsonEvents {
   virtual ~JsonEvents() = default;
   virtual Status null() = 0;
   virtual Status boolean(bool value) = 0;
-  virtual Status integer(std::int64_t value) = 0;    // negative
-  virtual Status natural(std::uint64_t value) = 0;   // zero or positive
+  virtual Status integer(std::int64_t value) = 0;   // negative
+  virtual Status natural(std::uint64_t value) = 0;  // zero or positive
   virtual Status real(double value) = 0;
-  virtual Status string(std::string& value) = 0;     // may be moved from
+  virtual Status string(std::string& value) = 0;  // may be moved from
   virtual Status begin_object() = 0;
-  virtual Status key(std::string& name) = 0;         // may be moved from
+  virtual Status key(std::string& name) = 0;  // may be moved from
   virtual Status end_object() = 0;
   virtual Status begin_array() = 0;
   virtual Status end_array() = 0;

@@ -93,9 +93,9 @@ using Status = Result<void>;
 #define OCTAVO_CONCAT(a, b) OCTAVO_CONCAT_(a, b)
 
 // OCTAVO_TRY(status_expression): returns its error from the enclosing function.
-#define OCTAVO_TRY(expression)                               \
-  do {                                                       \
-    auto octavo_status = (expression);                       \
+#define OCTAVO_TRY(expression)                                        \
+  do {                                                                \
+    auto octavo_status = (expression);                                \
     if (!octavo_status.ok()) return std::move(octavo_status).error(); \
   } while (false)
 

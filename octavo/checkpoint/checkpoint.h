@@ -6,9 +6,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -56,7 +56,7 @@ class Checkpoint {
   // Tensors that stand in a shard but not, or elsewhere, in the index: loaders leave them out, so do all of ours.
   const std::vector<std::string>& unindexed() const { return unindexed_; }
 
-  const Json& config() const { return config_; }               // config.json; an empty object when absent
+  const Json& config() const { return config_; }                   // config.json; an empty object when absent
   const std::string& config_text() const { return config_text_; }  // as it stands on disk; "" when absent
   bool has_config() const { return !config_text_.empty(); }
   std::filesystem::path config_path() const { return dir_ / "config.json"; }

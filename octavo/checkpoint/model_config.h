@@ -11,12 +11,12 @@
 namespace octavo {
 
 struct ModelConfig {
-  std::string model_type;                        // "" when absent
+  std::string model_type;  // "" when absent
   std::vector<std::string> architectures;
   std::optional<std::uint64_t> num_hidden_layers;  // also from text_config / llm_config of multimodal models
-  std::string dtype;                             // torch_dtype or dtype: "bfloat16"; "" when absent or no string
+  std::string dtype;                               // torch_dtype or dtype: "bfloat16"; "" when absent or no string
   bool tie_word_embeddings = false;
-  bool quantized = false;                        // has a non-null quantization_config
+  bool quantized = false;  // has a non-null quantization_config
 };
 
 // `origin` is the path for messages. Wrong types are errors with a JSON pointer.

@@ -60,8 +60,8 @@ struct QuantizedWeight {
   const CheckpointTensor* scale = nullptr;   // nullptr: the checkpoint has none under a known name
   std::string module;                        // the weight's name without ".weight"
   Granularity granularity = Granularity::kTensor;
-  std::uint64_t block_n = 0, block_k = 0;    // the region of one scale, in elements: rows and columns
-  std::uint64_t scale_columns = 1;           // scales in a row of the scale grid
+  std::uint64_t block_n = 0, block_k = 0;  // the region of one scale, in elements: rows and columns
+  std::uint64_t scale_columns = 1;         // scales in a row of the scale grid
 
   // The index, in the row-major scale tensor, of the scale of element [row, col].
   std::uint64_t scale_index(std::uint64_t row, std::uint64_t col) const {
@@ -71,8 +71,7 @@ struct QuantizedWeight {
 
 // Every FP8 tensor named "*.weight" with its scale "*.weight_scale" or "*.weight_scale_inv" (in any shard). A scale
 // whose shape fits no granularity is an error naming both shapes.
-Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint,
-                                                            const QuantizationInfo& info);
+Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint, const QuantizationInfo& info);
 // The same for one weight; `info` supplies the block size (a grid alone does not tell 576 rows in 5 blocks).
 Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,
                                     const CheckpointTensor& weight);

@@ -49,9 +49,9 @@ Result<std::string> lay_out_safetensors(std::vector<TensorEntry>& tensors,
 
 // model.safetensors.index.json.
 struct ShardIndex {
-  std::vector<std::string> shards;                                 // file names, in order of first mention
-  std::vector<std::pair<std::string, std::uint32_t>> weight_map;   // tensor -> index into shards
-  std::optional<std::uint64_t> total_size;                         // as the file states it
+  std::vector<std::string> shards;                                // file names, in order of first mention
+  std::vector<std::pair<std::string, std::uint32_t>> weight_map;  // tensor -> index into shards
+  std::optional<std::uint64_t> total_size;                        // as the file states it
 };
 
 // Refuses names that leave the folder (absolute, with a path separator, "..", or not *.safetensors) and duplicates.

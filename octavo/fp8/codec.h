@@ -80,7 +80,8 @@ struct Codec {
       if (code > kMaxCode) code = kMaxCode;
     } else {
       // Subnormal: kMagic has an ulp of exactly the smallest subnormal, so FP32 addition rounds to nearest even.
-      code = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kMagic) - std::bit_cast<std::uint32_t>(kMagic);
+      code =
+          std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kMagic) - std::bit_cast<std::uint32_t>(kMagic);
     }
     if constexpr (F::kFnuz) {
       if (code == 0) return 0;  // there is no negative zero; 0x80 would be NaN
@@ -100,9 +101,9 @@ struct Codec {
   // A float whose last mantissa bit weighs kSmallest: 2^23 * kSmallest.
   static constexpr float kMagic = power_of_two(24 - F::kBias - F::kMantissaBits);
   // The largest finite value and its bits; FP32 values at or above it saturate.
-  static constexpr float kMax =
-      (2.0f - (F::kFnuz || F::kMantissaBits == 2 ? power_of_two(-F::kMantissaBits) : power_of_two(1 - F::kMantissaBits))) *
-      power_of_two((F::kMaxCode >> F::kMantissaBits) - F::kBias);
+  static constexpr float kMax = (2.0f - (F::kFnuz || F::kMantissaBits == 2 ? power_of_two(-F::kMantissaBits)
+                                                                           : power_of_two(1 - F::kMantissaBits))) *
+                                power_of_two((F::kMaxCode >> F::kMantissaBits) - F::kBias);
   static constexpr std::uint32_t kMaxBits = std::bit_cast<std::uint32_t>(kMax);
 };
 

@@ -40,7 +40,8 @@ constexpr std::uint16_t float_to_f16(float value) {
   }
   // Subnormal or zero: 0.5f has an ulp of 2^-24, so the FPU's own addition rounds to FP16's smallest step.
   const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-  return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(0.5f)));
+  return static_cast<std::uint16_t>(sign |
+                                    (std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(0.5f)));
 }
 
 }  // namespace octavo::fp8

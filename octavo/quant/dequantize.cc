@@ -55,7 +55,8 @@ class Dequantizer {
     std::unordered_map<std::string_view, const QuantizedWeight*> by_name;
     for (const QuantizedWeight& weight : weights_) {
       if (weight.scale == nullptr) {
-        return failure("tensor \"{}\": in FP8 without a weight_scale or weight_scale_inv", printable(weight.weight->name));
+        return failure("tensor \"{}\": in FP8 without a weight_scale or weight_scale_inv",
+                       printable(weight.weight->name));
       }
       by_name.emplace(weight.weight->name, &weight);
     }

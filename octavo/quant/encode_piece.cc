@@ -118,7 +118,9 @@ void PieceEncoder::encode_row(std::uint64_t row, std::uint64_t col_begin, std::u
   const std::uint64_t at = row * cols_ + col_begin;
   const auto count = static_cast<std::size_t>(col_end - col_begin);
   switch (dtype_) {
-    case DType::kF32: kernels_.encode_f32[format](reinterpret_cast<const float*>(data_) + at, codes, count, scale); break;
+    case DType::kF32:
+      kernels_.encode_f32[format](reinterpret_cast<const float*>(data_) + at, codes, count, scale);
+      break;
     case DType::kF16:
       kernels_.encode_f16[format](reinterpret_cast<const std::uint16_t*>(data_) + at, codes, count, scale);
       break;

@@ -112,16 +112,11 @@ Json compressed_tensors_config(const QuantSpec& spec, const ModuleLists& modules
     groups[groups.empty() ? "group_0" : "group_1"] = config_group(
         format, activation_args(activation, 0), std::move(channel_targets), weight_args(Granularity::kChannel, 1, 1));
   }
-  return {{"config_groups", std::move(groups)},
-          {"format", format},
-          {"global_compression_ratio", nullptr},
-          {"ignore", ignore_list(modules)},
-          {"kv_cache_scheme", nullptr},
-          {"quant_method", "compressed-tensors"},
-          {"quantization_status", "compressed"},
-          {"sparsity_config", Json::object()},
-          {"transform_config", Json::object()},
-          {"version", kCompressedTensorsVersion}};
+  return {{"config_groups", std::move(groups)},  {"format", format},
+          {"global_compression_ratio", nullptr}, {"ignore", ignore_list(modules)},
+          {"kv_cache_scheme", nullptr},          {"quant_method", "compressed-tensors"},
+          {"quantization_status", "compressed"}, {"sparsity_config", Json::object()},
+          {"transform_config", Json::object()},  {"version", kCompressedTensorsVersion}};
 }
 
 }  // namespace

@@ -147,8 +147,12 @@ class Planner {
     plan_.outputs.push_back({tensor.name, fp8_dtype(plan_.spec.dtype), tensor.shape, tensor.shard, 0, 0});
     planned.scale = static_cast<std::uint32_t>(plan_.outputs.size());
     const DType scale_dtype = planned.encoding->scale_dtype == fp8::ScaleDType::kBF16 ? DType::kBF16 : DType::kF32;
-    OutputTensor scale{scale_name(tensor.name, plan_.spec.format, granularity), scale_dtype,
-                       scale_shape(tensor.shape, *planned.encoding, plan_.spec.format), tensor.shard, 0, 0};
+    OutputTensor scale{scale_name(tensor.name, plan_.spec.format, granularity),
+                       scale_dtype,
+                       scale_shape(tensor.shape, *planned.encoding, plan_.spec.format),
+                       tensor.shard,
+                       0,
+                       0};
     if (checkpoint_.find(scale.name) != nullptr) {
       return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(scale.name));
     }
@@ -202,19 +206,23 @@ class Planner {
   void warn() {
     const QuantSpec& spec = plan_.spec;
     if (spec.dtype == fp8::Format::kE5M2) {
-      plan_.warnings.emplace_back("no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
+      plan_.warnings.emplace_back(
+          "no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
     }
     if (spec.scheme.granularity == Granularity::kBlock && (spec.scheme.block_n != 128 || spec.scheme.block_k != 128)) {
       plan_.warnings.push_back(fmt::format("blocks of {}x{}: the engines' kernels are written for 128x128",
                                            spec.scheme.block_n, spec.scheme.block_k));
     }
     if (!checkpoint_.unindexed().empty()) {
-      plan_.warnings.push_back(fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
-                                           checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
+      plan_.warnings.push_back(
+          fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
+                      checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
     }
     if (expert_bytes_ > 0) {
-      plan_.warnings.push_back(fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
-                                           "by one are quantized", human_bytes(expert_bytes_)));
+      plan_.warnings.push_back(
+          fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
+                      "by one are quantized",
+                      human_bytes(expert_bytes_)));
     }
     warn_partial_blocks();
     warn_split_fusions();
@@ -232,8 +240,8 @@ class Planner {
     if (partial == 0) return;
     plan_.warnings.push_back(fmt::format(
         "{} weights end in partial blocks ({} is {}): transformers refuses them and engines need K in whole blocks; "
-        "--edge channel or --scheme dynamic has no such limit", partial, printable(first->name),
-        shape_string(first->shape)));
+        "--edge channel or --scheme dynamic has no such limit",
+        partial, printable(first->name), shape_string(first->shape)));
   }
 
   // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.
@@ -253,8 +261,10 @@ class Planner {
       if (state.first && state.second && split++ == 0) first = key;
     }
     if (split == 0) return;
-    plan_.warnings.push_back(fmt::format("{} fused layers are quantized only in part ({} first): vLLM and SGLang fuse them "
-                                         "and refuse that; keep or quantize all their parts", split, printable(first)));
+    plan_.warnings.push_back(
+        fmt::format("{} fused layers are quantized only in part ({} first): vLLM and SGLang fuse them "
+                    "and refuse that; keep or quantize all their parts",
+                    split, printable(first)));
   }
 
   const Checkpoint& checkpoint_;

@@ -34,18 +34,18 @@ struct WeightEncoding {
 };
 
 struct PlannedTensor {
-  std::uint32_t source = 0;                 // index into Checkpoint::tensors()
+  std::uint32_t source = 0;  // index into Checkpoint::tensors()
   bool quantize = false;
   std::string why;
-  std::uint32_t output = 0;                 // index into Plan::outputs: the codes, or the copy
-  std::optional<std::uint32_t> scale;       // index into Plan::outputs
-  std::optional<WeightEncoding> encoding;   // when quantize
-  std::optional<std::uint32_t> shared;      // per tensor: weights with the same number share one scale
+  std::uint32_t output = 0;                // index into Plan::outputs: the codes, or the copy
+  std::optional<std::uint32_t> scale;      // index into Plan::outputs
+  std::optional<WeightEncoding> encoding;  // when quantize
+  std::optional<std::uint32_t> shared;     // per tensor: weights with the same number share one scale
 };
 
 struct PlannedShard {
-  std::string name;      // as in the source
-  std::string header;    // the file's first bytes: length, JSON, padding
+  std::string name;         // as in the source
+  std::string header;       // the file's first bytes: length, JSON, padding
   std::uint64_t bytes = 0;  // of the whole file
 };
 
@@ -54,11 +54,11 @@ struct Plan {
   std::vector<PlannedTensor> tensors;  // one per source tensor, same order
   std::vector<OutputTensor> outputs;
   std::vector<PlannedShard> shards;
-  std::uint32_t shared_scales = 0;     // how many PlannedTensor::shared numbers there are
-  std::string config_text;             // the output's config.json
+  std::uint32_t shared_scales = 0;        // how many PlannedTensor::shared numbers there are
+  std::string config_text;                // the output's config.json
   std::optional<std::string> index_text;  // the output's index, where the source has one
   std::vector<std::string> warnings;
-  std::vector<std::string> edge_channel;  // modules that --edge channel gave per-channel scales
+  std::vector<std::string> edge_channel;             // modules that --edge channel gave per-channel scales
   std::uint64_t source_bytes = 0, output_bytes = 0;  // of tensors
   std::size_t quantized = 0;
 };

@@ -24,12 +24,11 @@ std::string describe_outputs(const Plan& plan, const PlannedTensor& planned) {
 }
 
 std::string totals(const Plan& plan) {
-  return fmt::format("{} tensors: {} quantized, {} kept; {} -> {} ({:.1f} %)", plan.tensors.size(), plan.quantized,
-                     plan.tensors.size() - plan.quantized, human_bytes(plan.source_bytes),
-                     human_bytes(plan.output_bytes),
-                     plan.source_bytes == 0
-                         ? 0.0
-                         : 100.0 * static_cast<double>(plan.output_bytes) / static_cast<double>(plan.source_bytes));
+  return fmt::format(
+      "{} tensors: {} quantized, {} kept; {} -> {} ({:.1f} %)", plan.tensors.size(), plan.quantized,
+      plan.tensors.size() - plan.quantized, human_bytes(plan.source_bytes), human_bytes(plan.output_bytes),
+      plan.source_bytes == 0 ? 0.0
+                             : 100.0 * static_cast<double>(plan.output_bytes) / static_cast<double>(plan.source_bytes));
 }
 
 }  // namespace
@@ -69,14 +68,10 @@ Json plan_json(const Checkpoint& checkpoint, const Plan& plan) {
                        {"why", planned.why},
                        {"outputs", std::move(outputs)}});
   }
-  return {{"scheme", plan.spec.scheme.name},
-          {"format", format_name(plan.spec.format)},
-          {"source_bytes", plan.source_bytes},
-          {"output_bytes", plan.output_bytes},
-          {"quantized", plan.quantized},
-          {"kept", plan.tensors.size() - plan.quantized},
-          {"warnings", plan.warnings},
-          {"tensors", std::move(tensors)}};
+  return {{"scheme", plan.spec.scheme.name},   {"format", format_name(plan.spec.format)},
+          {"source_bytes", plan.source_bytes}, {"output_bytes", plan.output_bytes},
+          {"quantized", plan.quantized},       {"kept", plan.tensors.size() - plan.quantized},
+          {"warnings", plan.warnings},         {"tensors", std::move(tensors)}};
 }
 
 Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, const std::string& name) {

@@ -16,9 +16,9 @@ namespace octavo::quant {
 
 struct Decision {
   bool quantize = false;
-  bool head = false;      // the output head (quantized only with QuantSpec::lm_head)
-  bool linear = false;    // a 2-D weight that loaders hold in a linear layer: listed as ignored when kept
-  std::string why;        // "linear of decoder layer 3", "embedding", "--ignore re:.*o_proj", ...
+  bool head = false;    // the output head (quantized only with QuantSpec::lm_head)
+  bool linear = false;  // a 2-D weight that loaders hold in a linear layer: listed as ignored when kept
+  std::string why;      // "linear of decoder layer 3", "embedding", "--ignore re:.*o_proj", ...
 };
 
 struct Selection {

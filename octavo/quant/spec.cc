@@ -92,12 +92,14 @@ Status check_spec(const QuantSpec& spec) {
   if (spec.scheme.block_n == 0 || spec.scheme.block_k == 0) return usage_error("--block: sizes must be at least 1");
   if (spec.edge == Edge::kChannel &&
       (spec.scheme.granularity != Granularity::kBlock || spec.format != OutputFormat::kCompressedTensors)) {
-    return usage_error("--edge channel needs --scheme block --format compressed-tensors: only there can two schemes "
-                       "stand in one config");
+    return usage_error(
+        "--edge channel needs --scheme block --format compressed-tensors: only there can two schemes "
+        "stand in one config");
   }
   if (spec.lm_head && spec.format == OutputFormat::kFp8) {
-    return usage_error("--lm-head needs --format compressed-tensors: in the fp8 format every loader keeps lm_head "
-                       "unquantized and fails on its scale");
+    return usage_error(
+        "--lm-head needs --format compressed-tensors: in the fp8 format every loader keeps lm_head "
+        "unquantized and fails on its scale");
   }
   if (!spec.ignore.empty() || !spec.only.empty()) {
     for (const auto* list : {&spec.ignore, &spec.only}) {

@@ -413,7 +413,7 @@ TEST_F(GgufImport, LeavesWhatStandsThere) {
   test::write_file(out() / "mine", "text");
   auto result = import_gguf(dir_ / "m.gguf", out(), {});
   ASSERT_FALSE(result.ok());
-  EXPECT_EQ(result.error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(result.error().kind, ErrorKind::kFailure);
   EXPECT_SAYS(result.error().message, "exists already");
   EXPECT_EQ(test::read_file(out() / "mine"), "text");
 

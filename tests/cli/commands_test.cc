@@ -109,14 +109,17 @@ TEST(Commands, CompletionScriptsAreValidShell) {
   const std::string script = fmt::format(
       "source '{}' && COMP_WORDS=(octavo quantize --sch) COMP_CWORD=2 && _octavo && echo \"${{COMPREPLY[*]}}\" > '{}'",
       (dir / "completion.bash").string(), (dir / "reply").string());
-  ASSERT_EQ(std::system(fmt::format("bash -c \"{}\"", [&] {
-              std::string escaped;
-              for (const char c : script) {
-                if (c == '"' || c == '$') escaped += '\\';
-                escaped += c;
-              }
-              return escaped;
-            }()).c_str()), 0);
+  ASSERT_EQ(std::system(fmt::format("bash -c \"{}\"",
+                                    [&] {
+                                      std::string escaped;
+                                      for (const char c : script) {
+                                        if (c == '"' || c == '$') escaped += '\\';
+                                        escaped += c;
+                                      }
+                                      return escaped;
+                                    }())
+                            .c_str()),
+            0);
   EXPECT_EQ(test::read_file(dir / "reply"), "--scheme\n");
   EXPECT_EQ(run_octavo({"completion", "zsh"}).exit_code, 0);
   EXPECT_EQ(run_octavo({"completion", "tcsh"}).exit_code, 2);

@@ -192,7 +192,8 @@ TEST(Execute, WindowThreadsAndIsaDoNotChangeAByte) {
     const auto plan = make_plan(source, spec);
     ASSERT_TRUE(plan.ok());
     std::string first;
-    for (const auto& [threads, window] : std::vector<std::pair<int, std::uint64_t>>{{1, 1u << 26}, {2, 1}, {3, 70'000}}) {
+    for (const auto& [threads, window] :
+         std::vector<std::pair<int, std::uint64_t>>{{1, 1u << 26}, {2, 1}, {3, 70'000}}) {
       for (int isa = 0; isa <= static_cast<int>(detect_isa()); ++isa) {
         ExecuteOptions options;
         options.threads = threads;
@@ -298,8 +299,7 @@ TEST(Schedule, PiecesCoverEveryElementOnceAndFitTheWindow) {
       for (const Piece& piece : schedule.pieces) {
         const CheckpointTensor& tensor = source.tensors()[plan.tensors[piece.tensor].source];
         const bool copy = piece.pass == Pass::kCopy;
-        const std::uint64_t elements =
-            (piece.row_end - piece.row_begin) * (copy ? 1 : piece.col_end - piece.col_begin);
+        const std::uint64_t elements = (piece.row_end - piece.row_begin) * (copy ? 1 : piece.col_end - piece.col_begin);
         const std::uint64_t bytes = copy ? elements : elements * dtype_bytes(tensor.dtype);
         EXPECT_GT(elements, 0u);
         EXPECT_LE(bytes, std::max<std::uint64_t>(window, copy ? 1 : dtype_bytes(tensor.dtype)));

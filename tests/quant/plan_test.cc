@@ -212,7 +212,9 @@ TEST(Plan, IllegalPairsAreRefusedWithTheTable) {
 TEST(Plan, Warnings) {
   TempDir dir;
   const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
-  const auto warnings_of = [&](const QuantSpec& spec) { return fmt::format("{}", fmt::join(plan_of(checkpoint, spec).warnings, "\n")); };
+  const auto warnings_of = [&](const QuantSpec& spec) {
+    return fmt::format("{}", fmt::join(plan_of(checkpoint, spec).warnings, "\n"));
+  };
   QuantSpec spec = make_spec("block", "").value();
   EXPECT_EQ(warnings_of(spec), "");
   spec.dtype = fp8::Format::kE5M2;

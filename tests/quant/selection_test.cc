@@ -137,7 +137,8 @@ TEST(Selection, FirstAndLastLayersCountTheModelProper) {
 TEST(Selection, Patterns) {
   const Shape m{8, 8};
   QuantSpec spec = default_spec();
-  spec.ignore = {"model.layers.0.mlp.up_proj", "model.layers.1.mlp.down_proj.weight", "*.o_proj", "re:.*layers\\.1.*q_"};
+  spec.ignore = {"model.layers.0.mlp.up_proj", "model.layers.1.mlp.down_proj.weight", "*.o_proj",
+                 "re:.*layers\\.1.*q_"};
   expect_rows(
       {
           {"model.layers.0.mlp.up_proj.weight", m, false, "--ignore model.layers.0.mlp.up_proj"},
@@ -195,7 +196,8 @@ TEST(Selection, LmHead) {
   TempDir dir;
   QuantSpec spec = default_spec();
   spec.lm_head = true;
-  expect_rows({{"lm_head.weight", {8, 8}, true, "--lm-head"}, {"model.layers.0.a.weight", {8, 8}, true, "layer"}}, spec);
+  expect_rows({{"lm_head.weight", {8, 8}, true, "--lm-head"}, {"model.layers.0.a.weight", {8, 8}, true, "layer"}},
+              spec);
   test::TinyModel tied;
   tied.tied = true;
   const Checkpoint checkpoint = test::tiny_model(tied).open(dir / "model");
