@@ -109,7 +109,8 @@ class Weights {
     const Module& m = subject_.modules[i];
     const std::uint64_t elements = m.weight->bytes;  // a byte each
     if (m.rows() == 0 || m.columns() == 0) return;
-    const std::uint64_t block_row = std::min(grid_of(subject_, m).block_n, m.rows()) * m.columns();
+    const std::uint64_t block_rows = std::clamp<std::uint64_t>(grid_of(subject_, m).block_n, 1, m.rows());
+    const std::uint64_t block_row = std::max<std::uint64_t>(block_rows * m.columns(), 1);
     const std::uint64_t step =
         block_row <= kLongestPiece ? std::max(kPiece / block_row, std::uint64_t{1}) * block_row : kPiece;
     for (std::uint64_t at = 0; at < elements; at += step) pieces_.push_back({i, at, std::min(at + step, elements)});
