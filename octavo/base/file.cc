@@ -2,6 +2,7 @@
 #include "octavo/base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -107,6 +108,11 @@ Status File::resize(std::uint64_t size) {
 Status File::sync() {
   if (::fsync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
   return {};
+}
+
+bool File::try_lock() {
+  // A filesystem that has no locks cannot say that somebody holds one.
+  return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 Status File::close() {

@@ -53,7 +53,9 @@ class File final : public ByteSource {
 
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   Status resize(std::uint64_t size);
-  Status sync();   // data and metadata are on the disk after it
+  Status sync();  // data and metadata are on the disk after it
+  // Takes an exclusive lock that ends when this file closes. False when another open file has it.
+  bool try_lock();
   Status close();  // reports what the destructor would swallow
 
  private:

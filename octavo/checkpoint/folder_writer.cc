@@ -6,8 +6,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Marks an OUT.partial as ours, so that a later run may clear it away; removed before the rename.
+// Marks an OUT.partial as ours, so that a later run may clear what a killed one left, and is locked while one writes.
+// Removed after the rename: at no moment does an OUT.partial of ours look foreign.
 constexpr const char* kMarker = ".octavo-partial";
+
+// Empties the folder but for the marker.
+Status clear_leftover(const fs::path& partial) {
+  std::error_code error;
+  for (fs::directory_iterator it(partial, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename() == kMarker) continue;
+    std::error_code remove_error;
+    fs::remove_all(it->path(), remove_error);
+    if (remove_error) {
+      return failure("{}: cannot clear the leftover: {}", it->path().string(), remove_error.message());
+    }
+  }
+  if (error) return failure("{}: cannot clear the leftover: {}", partial.string(), error.message());
+  return {};
+}
 
 }  // namespace
 
@@ -34,18 +50,18 @@ Result<FolderWriter> FolderWriter::create(const fs::path& out_arg, const fs::pat
     if (!fs::exists(partial / kMarker, error)) {
       return failure("{}: stands in the way and was not made by octavo; remove it", partial.string());
     }
-    fs::remove_all(partial, error);
-    if (error) return failure("{}: cannot clear the leftover: {}", partial.string(), error.message());
   }
   fs::create_directories(partial, error);
   if (error) return failure("{}: cannot create: {}", partial.string(), error.message());
-  FolderWriter writer(out, partial);
-  OCTAVO_TRY(write_text_file(partial / kMarker, ""));
+  OCTAVO_ASSIGN(File marker, File::create(partial / kMarker));
+  if (!marker.try_lock()) return failure("{}: another octavo is writing it", partial.string());
+  FolderWriter writer(out, partial, std::move(marker));
+  OCTAVO_TRY(clear_leftover(partial));
   return writer;
 }
 
 FolderWriter::FolderWriter(FolderWriter&& other) noexcept
-    : out_(std::move(other.out_)), partial_(std::exchange(other.partial_, {})) {}
+    : out_(std::move(other.out_)), partial_(std::exchange(other.partial_, {})), marker_(std::move(other.marker_)) {}
 
 FolderWriter::~FolderWriter() {
   std::error_code ignored;
@@ -69,11 +85,12 @@ Status FolderWriter::copy_files(const fs::path& from, const std::vector<std::str
 
 Status FolderWriter::commit() {
   std::error_code error;
-  fs::remove(path(kMarker), error);
   OCTAVO_TRY(sync_directory(partial_));
   fs::rename(partial_, out_, error);
   if (error) return failure("{}: cannot rename to {}: {}", partial_.string(), out_.string(), error.message());
   partial_.clear();
+  fs::remove(out_ / kMarker, error);  // a file of no bytes: were it to stay, it would harm nothing
+  OCTAVO_TRY(sync_directory(out_));
   const fs::path parent = out_.parent_path();
   return sync_directory(parent.empty() ? fs::path(".") : parent);
 }

@@ -13,8 +13,8 @@ namespace octavo {
 
 class FolderWriter {
  public:
-  // Makes OUT.partial. Fails when OUT exists (an empty folder is fine), when it is `source` itself, or when an
-  // OUT.partial stands there that this program did not leave behind.
+  // Makes OUT.partial, or empties the one that a killed run left. Fails when OUT exists (an empty folder is fine), when
+  // it is `source` itself, when an OUT.partial stands there that is not ours, or while another process writes it.
   static Result<FolderWriter> create(const std::filesystem::path& out, const std::filesystem::path& source);
 
   FolderWriter(FolderWriter&& other) noexcept;
@@ -34,10 +34,11 @@ class FolderWriter {
   Status commit();
 
  private:
-  FolderWriter(std::filesystem::path out, std::filesystem::path partial)
-      : out_(std::move(out)), partial_(std::move(partial)) {}
+  FolderWriter(std::filesystem::path out, std::filesystem::path partial, File marker)
+      : out_(std::move(out)), partial_(std::move(partial)), marker_(std::move(marker)) {}
   std::filesystem::path out_;
   std::filesystem::path partial_;  // empty once committed or moved from
+  File marker_;                    // its lock says that somebody is writing
 };
 
 }  // namespace octavo

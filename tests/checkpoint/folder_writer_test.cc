@@ -81,6 +81,19 @@ TEST(FolderWriter, ItsOwnLeftoverIsClearedAway) {
   ASSERT_TRUE(writer->commit().ok());
 }
 
+TEST(FolderWriter, OneWriterAtATime) {
+  const TempDir dir;
+  auto first = FolderWriter::create(dir / "out", {});
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  ASSERT_TRUE(first->write_text("a", "first").ok());
+  const auto second = FolderWriter::create(dir / "out", {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().message.find("another octavo is writing it"), std::string::npos) << second.error().message;
+  ASSERT_TRUE(first->commit().ok());
+  EXPECT_EQ(test::read_file(dir / "out/a"), "first");
+  EXPECT_FALSE(std::filesystem::exists(dir / "out/.octavo-partial"));
+}
+
 TEST(FolderWriter, WhatStandsInTheWayStays) {
   const TempDir dir;
   write_file(dir / "in/config.json", "{}");
