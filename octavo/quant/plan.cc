@@ -239,8 +239,8 @@ class Planner {
     }
     if (partial == 0) return;
     plan_.warnings.push_back(fmt::format(
-        "{} weights end in partial blocks ({} is {}): transformers refuses them and engines need K in whole blocks; "
-        "--edge channel or --scheme dynamic has no such limit",
+        "{} weights end in partial blocks ({} is {}): transformers refuses or misreads them and engines need K in "
+        "whole blocks; --edge channel or --scheme dynamic has no such limit",
         partial, printable(first->name), shape_string(first->shape)));
   }
 
