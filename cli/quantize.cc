@@ -114,6 +114,9 @@ Json summary_json(const quant::Plan& plan, const quant::Summary& s, const std::s
 Outcome run_quantize(const QuantizeOptions& o) {
   OCTAVO_ASSIGN(const quant::QuantSpec spec, make_spec(o));
   OCTAVO_ASSIGN(const Isa isa, select_isa());
+  if (o.common.json && !o.explain.empty()) {
+    return usage_error("--explain prints text; --dry-run --json has every tensor with its reason");
+  }
   const bool writes = !o.dry_run && o.explain.empty();
   if (writes && o.out.empty()) return usage_error("-o OUT is missing: where the FP8 model goes");
   OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
@@ -149,7 +152,7 @@ void add_quantize(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "quantize", "Write a model folder in FP8, streaming, in bounded memory",
                                   "octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");
   command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required()->option_text(" ");
-  command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT");
+  command->add_option("-o,--output", o.out, "folder to write; must not exist, or be empty")->option_text("OUT");
 
   command
       ->add_option("--scheme", o.scheme,

@@ -19,6 +19,21 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr std::uint64_t kMaxConfigBytes = 32ull << 20;
 constexpr std::uint64_t kMaxIndexBytes = 128ull << 20;
 
+// The first link of `dir` whose target is absent: in a download cut short, or a cache that lost its blobs.
+Status check_links(const fs::path& dir) {
+  std::error_code error;
+  std::vector<std::string> broken;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    const std::string name = it->path().filename().string();
+    if (name.front() != '.' && it->is_symlink(ignored) && !it->exists(ignored)) broken.push_back(name);
+  }
+  if (error) return failure("{}: cannot list: {}", dir.string(), error.message());
+  if (broken.empty()) return {};
+  const std::string& first = *std::min_element(broken.begin(), broken.end());
+  return failure("{}: a link to nowhere: an incomplete download?", (dir / printable(first)).string());
+}
+
 // Names of the regular files (links followed) in `dir`, sorted.
 Result<std::vector<std::string>> list_files(const fs::path& dir) {
   std::error_code error;
@@ -92,6 +107,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
   }
   Checkpoint checkpoint;
   checkpoint.dir_ = dir;
+  OCTAVO_TRY(check_links(dir));
   OCTAVO_ASSIGN(const auto names, list_files(dir));
 
   std::vector<std::string> shard_names;
@@ -208,6 +224,18 @@ std::vector<std::string> Checkpoint::other_files() const {
                                      [&](std::string_view suffix) { return name.ends_with(suffix); });
     if (!weights && name != "config.json" && name.front() != '.') out.push_back(name);
   }
+  return out;
+}
+
+std::vector<std::string> Checkpoint::left_out() const {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (fs::directory_iterator it(dir_, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    std::error_code ignored;
+    if (it->is_directory(ignored) && name.front() != '.') out.push_back(name + "/");
+  }
+  std::sort(out.begin(), out.end());
   return out;
 }
 

@@ -42,7 +42,8 @@ class Checkpoint {
   Checkpoint& operator=(const Checkpoint&) = delete;
 
   // Opens `dir` (a folder with model.safetensors, or with model.safetensors.index.json and its shards, or with exactly
-  // one other *.safetensors file), reads every header and config.json. Fails in one sentence.
+  // one other *.safetensors file), reads every header and config.json. Fails in one sentence; a link to nowhere among
+  // the files (hidden ones aside) is a failure too.
   static Result<Checkpoint> open(const std::filesystem::path& dir);
 
   const std::filesystem::path& dir() const { return dir_; }
@@ -74,6 +75,8 @@ class Checkpoint {
   // Files of the folder that are neither shards nor the index nor config.json: tokenizer and so on, sorted by name.
   // Sub-folders and other weight formats (*.bin, *.pth, *.gguf, ...) are left out.
   std::vector<std::string> other_files() const;
+  // Sub-folders (links followed, hidden ones aside), sorted, with a '/' at the end: no command copies them.
+  std::vector<std::string> left_out() const;
 
  private:
   Checkpoint() = default;

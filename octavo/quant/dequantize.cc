@@ -104,7 +104,10 @@ class Dequantizer {
     std::map<std::string, std::string> weight_map;
     for (std::size_t s = 0; s < entries.size(); ++s) {
       const Shard& shard = checkpoint_.shards()[s];
-      OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(entries[s], shard.metadata).context(shard.name));
+      auto metadata = shard.metadata;
+      metadata.try_emplace("format", "pt");  // transformers refuses files without it
+      OCTAVO_ASSIGN(const std::string header,
+                    lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
       std::uint64_t data = 0;
       for (const TensorEntry& entry : entries[s]) {
         by_name.at(entry.name)->offset = header.size() + entry.begin;

@@ -179,11 +179,17 @@ class Executor {
       return encoder;
     }
     const auto at = encoder.find_nonfinite();
-    const bool rounded = tensor.dtype == DType::kF32 && planned.encoding->via_bf16;
+    bool rounded = false;  // finite in FP32, infinite in BF16
+    if (tensor.dtype == DType::kF32 && planned.encoding->via_bf16) {
+      float original = 0;
+      const std::uint64_t element = (piece.row_begin + at->row) * k + piece.col_begin + at->col;
+      OCTAVO_TRY(checkpoint_.read(tensor, element * 4, std::as_writable_bytes(std::span(&original, 1))));
+      rounded = std::isfinite(original);
+    }
     return failure("tensor \"{}\" in {}: {} at [{}, {}]{}; --nonfinite zero replaces such values by 0",
                    printable(tensor.name), checkpoint_.shards()[tensor.shard].name,
                    std::isnan(at->value) ? "NaN" : "infinity", piece.row_begin + at->row, piece.col_begin + at->col,
-                   rounded && !std::isnan(at->value) ? " (after rounding to BF16; --direct skips that)" : "");
+                   rounded ? " (after rounding to BF16; --direct skips that)" : "");
   }
 
   Status encode(const Piece& piece, Buffers& buffers) {

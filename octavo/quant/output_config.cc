@@ -97,7 +97,7 @@ Json compressed_tensors_config(const QuantSpec& spec, const ModuleLists& modules
   std::vector<std::string> targets = {"Linear"};
   std::vector<std::string> channel_targets = modules.edge_channel;
   // With two groups a class name would take the modules of both, and TensorRT-LLM refuses it: names instead.
-  if (!modules.edge_channel.empty()) targets = modules.quantized;
+  if (!modules.edge_channel.empty() || (!same && !modules.heads.empty())) targets = modules.quantized;
   auto& head_group = same ? targets : channel_targets;
   head_group.insert(head_group.end(), head_targets.begin(), head_targets.end());
 

@@ -8,6 +8,7 @@
 
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/model_config.h"
+#include "octavo/quant/module_kinds.h"
 #include "octavo/quant/output_config.h"
 #include "octavo/quant/selection.h"
 
@@ -15,6 +16,14 @@ namespace octavo::quant {
 namespace {
 
 DType fp8_dtype(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
+
+// "model.layers.3.mlp.experts" of a module inside it.
+std::optional<std::string> experts_block(std::string_view module) {
+  constexpr std::string_view kExperts = ".experts.";
+  const std::size_t at = module.find(kExperts);
+  if (at == std::string_view::npos) return std::nullopt;
+  return std::string(module.substr(0, at + kExperts.size() - 1));
+}
 
 std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
@@ -96,7 +105,9 @@ class Planner {
         const Decision& decision = selection_.decisions[i];
         if (!decision.quantize || decision.head) continue;
         const std::string module(module_name(tensor.name));
-        const auto key = fused_key(module);
+        // Engines hold all experts of a layer in one parameter, so they share a scheme too.
+        const auto experts = experts_block(module);
+        const auto key = experts ? experts : fused_key(module);
         if (!divides(encoding_of(tensor, Granularity::kBlock), tensor.shape)) {
           edge_.insert(module);
           if (key) fused.insert(*key);
@@ -224,8 +235,46 @@ class Planner {
                       "by one are quantized",
                       human_bytes(expert_bytes_)));
     }
+    for (const std::string& folder : checkpoint_.left_out()) {
+      plan_.warnings.push_back(
+          fmt::format("{} is not copied: only the files of the model folder are", printable(folder)));
+    }
+    warn_loaders();
     warn_partial_blocks();
     warn_split_fusions();
+  }
+
+  // What loaders refuse of an otherwise legal pair: docs/formats.md, "The pairs that are written".
+  void warn_loaders() {
+    const QuantSpec& spec = plan_.spec;
+    const bool block = spec.scheme.granularity == Granularity::kBlock;
+    const bool compressed = spec.format == OutputFormat::kCompressedTensors;
+    const bool experts = std::any_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PlannedTensor& planned) {
+      return planned.quantize && experts_block(checkpoint_.tensors()[planned.source].name);
+    });
+    if (experts && compressed && spec.scheme.granularity == Granularity::kTensor) {
+      plan_.warnings.emplace_back(
+          "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or block "
+          "has no such limit");
+    }
+    if (experts && compressed && block) {
+      plan_.warnings.emplace_back(
+          "transformers cannot dequantize experts in blocks of compressed-tensors; --format fp8 can");
+    }
+    if (block && !compressed && sglang_loses_block_scales(config_.model_type)) {
+      plan_.warnings.push_back(
+          fmt::format("SGLang's loader of {} loses weight_scale_inv; --format compressed-tensors has "
+                      "no such limit",
+                      printable(config_.model_type)));
+    }
+    std::size_t bare = 0;
+    for (const CheckpointTensor& tensor : checkpoint_.tensors()) bare += is_fp8(tensor.dtype) ? 1 : 0;
+    if (bare > 0) {
+      plan_.warnings.push_back(
+          fmt::format("{} tensors are FP8 already though config.json has no quantization_config: they "
+                      "are copied as they are, and no loader knows their scales",
+                      bare));
+    }
   }
 
   void warn_partial_blocks() {
@@ -250,10 +299,12 @@ class Planner {
     for (const PlannedTensor& planned : plan_.tensors) {
       const auto& name = checkpoint_.tensors()[planned.source].name;
       if (!planned.quantize && !selection_.decisions[planned.source].linear) continue;
-      const auto key = fused_key(module_name(name));
-      if (!key) continue;
-      auto& [some_quantized, some_kept] = groups[*key];
-      (planned.quantize ? some_quantized : some_kept) = true;
+      const std::string_view module = module_name(name);
+      for (const auto& key : {fused_key(module), experts_block(module)}) {
+        if (!key) continue;
+        auto& [some_quantized, some_kept] = groups[*key];
+        (planned.quantize ? some_quantized : some_kept) = true;
+      }
     }
     std::size_t split = 0;
     std::string first;

@@ -97,7 +97,11 @@ Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, cons
       if (!sharers.empty()) out += fmt::format("  shares its scale with{}\n", sharers);
     }
   }
-  if (out.empty()) return usage_error("--explain {}: no such tensor{}", printable(name), did_you_mean(name, names, 3));
+  if (out.empty()) {
+    return usage_error("--explain {}: no such tensor{}{}", printable(name),
+                       name == "lm_head" ? " (a head that is tied to the embedding has none)" : "",
+                       did_you_mean(name, names, 3));
+  }
   return out;
 }
 

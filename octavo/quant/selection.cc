@@ -2,6 +2,8 @@
 // Sources of the kept kinds: docs/formats.md, "What stays in BF16".
 #include "octavo/quant/selection.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -10,21 +12,10 @@
 
 #include "octavo/base/name_matcher.h"
 #include "octavo/base/text.h"
+#include "octavo/quant/module_kinds.h"
 
 namespace octavo::quant {
 namespace {
-
-using Names = std::vector<std::string_view>;
-
-bool one_of(std::string_view name, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-bool any_component(const Names& components, bool (*is)(std::string_view)) {
-  return std::any_of(components.begin(), components.end(), is);
-}
 
 // The layer a module belongs to: "model.layers" and 3.
 struct Layer {
@@ -44,34 +35,7 @@ std::optional<Layer> layer_of(std::string_view module, const Names& components) 
   return std::nullopt;
 }
 
-bool is_embedding(std::string_view c) { return contains(c, "embed") || one_of(c, {"wte", "wpe", "shared"}); }
-bool is_other_modality(std::string_view c) {
-  return contains(c, "vision") || contains(c, "visual") || contains(c, "audio") || contains(c, "multi_modal") ||
-         contains(c, "mm_projector") || contains(c, "image") || contains(c, "speech");
-}
-bool is_router(std::string_view c) {
-  return contains(c, "router") || one_of(c, {"gate", "gating", "shared_expert_gate", "shared_experts_gate"});
-}
-bool is_norm(std::string_view c) { return contains(c, "norm") || c == "ln" || c.starts_with("ln_"); }
-bool is_mtp(std::string_view c) { return one_of(c, {"mtp", "mtp_layers", "nextn", "nextn_layers"}); }
-bool is_head(std::string_view leaf) { return one_of(leaf, {"lm_head", "output", "embed_out", "output_layer", "head"}); }
-
-// What joins a multi-token-prediction layer to the model: plain linears in every engine.
-bool is_mtp_projection(const Names& components) {
-  return components.back() == "eh_proj" || any_component(components, [](auto c) { return c == "shared_head"; }) ||
-         (components.back() == "fc" && any_component(components, is_mtp));
-}
-
-// Linears whose kernels the engines run in BF16 whatever the file says: state-space gates and convolutions, the
-// sparse-attention indexer's weighting, relative position tables.
-bool is_engine_kept(std::string_view leaf) {
-  return one_of(leaf, {"in_proj_a", "in_proj_b", "in_proj_ba", "conv1d", "weights_proj", "relative_attention_bias"});
-}
-
-// transformers' Conv1D stores [in, out]: scales along its rows would belong to inputs.
-bool stores_transposed(std::string_view model_type) {
-  return one_of(model_type, {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"});
-}
+constexpr std::string_view kExperts = ".experts.";
 
 class Selector {
  public:
@@ -83,32 +47,59 @@ class Selector {
     OCTAVO_ASSIGN(only_, NameMatcher::compile(spec_.only, /*globs=*/true));
     ignore_used_.assign(spec_.ignore.size(), false);
     only_used_.assign(spec_.only.size(), false);
-    count_layers();
+    find_layers();
+    find_experts();
     for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
       OCTAVO_ASSIGN(Decision decision, decide(tensor));
       out_.decisions.push_back(std::move(decision));
     }
     warn_unused(spec_.ignore, ignore_used_, "--ignore");
     warn_unused(spec_.only, only_used_, "--only");
+    warn_idle_only();
     OCTAVO_TRY(check_result());
     return std::move(out_);
   }
 
  private:
-  // Layers of each container that keep_first and keep_last count: those of the model proper, without the extra
-  // prediction layers that some files number on behind them.
-  void count_layers() {
+  // Which numbered containers are the decoder's layers: those that reach num_hidden_layers, else the heaviest ones;
+  // "mlp1.1" of a projector or "classifier.0" are numbered too. And how many layers keep_first and keep_last count:
+  // those of the model proper, without the prediction layers that some files number on behind them.
+  void find_layers() {
+    const std::uint64_t hidden_layers = config_.num_hidden_layers.value_or(0);
+    std::uint64_t heaviest = 0;
+    bool reached = false;
     for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
       const std::string_view module = module_name(tensor.name);
-      if (const auto layer = layer_of(module, split(module, '.'))) {
-        std::uint64_t& count = layers_[layer->container];
-        count = std::max(count, layer->index + 1);
-      }
+      const auto components = split(module, '.');
+      const auto layer = layer_of(module, components);
+      if (!layer || any_component(components, is_other_modality)) continue;
+      Container& container = containers_[layer->container];
+      container.layers = std::max(container.layers, layer->index + 1);
+      if (tensor.shape.size() >= 2) container.bytes += tensor.bytes;
+      heaviest = std::max(heaviest, container.bytes);
+      reached = reached || (hidden_layers > 0 && container.layers >= hidden_layers);
     }
-    for (auto& [container, count] : layers_) {
-      if (config_.num_hidden_layers && *config_.num_hidden_layers > 0) {
-        count = std::min(count, *config_.num_hidden_layers);
+    for (auto& [name, container] : containers_) {
+      const bool long_enough = !reached || container.layers >= hidden_layers;
+      container.decoder = long_enough && container.bytes >= heaviest / (reached ? 8 : 2);
+      if (hidden_layers > 0) container.layers = std::min(container.layers, hidden_layers);
+    }
+  }
+
+  // Parents of experts ("model.layers.3.mlp") and how many they hold, one by one or in one 3-D tensor.
+  void find_experts() {
+    for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
+      const std::size_t at = tensor.name.find(kExperts);
+      if (at == std::string::npos) continue;
+      std::uint64_t count = tensor.shape.size() == 3 ? tensor.shape[0] : 0;
+      const std::string_view rest = std::string_view(tensor.name).substr(at + kExperts.size());
+      std::uint64_t index = 0;
+      if (const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), index);
+          error == std::errc()) {
+        count = index + 1;
       }
+      std::uint64_t& known = experts_[tensor.name.substr(0, at)];
+      known = std::max(known, count);
     }
   }
 
@@ -125,7 +116,7 @@ class Selector {
     if (ignored) return kept(d, fmt::format("--ignore {}", spec_.ignore[*ignored]));
     if (!spec_.only.empty() && !wanted) return kept(d, "not named by --only");
     if (layer && !any_component(components, is_mtp)) {
-      const std::uint64_t count = layers_[layer->container];
+      const std::uint64_t count = containers_[layer->container].layers;
       if (layer->index < count && layer->index < spec_.keep_first) {
         return kept(d, fmt::format("layer {}: --keep-first {}", layer->index, spec_.keep_first));
       }
@@ -147,6 +138,7 @@ class Selector {
     Decision d;
     const std::string_view leaf = components.back();
     if (octavo::is_fp8(tensor.dtype)) return kept(d, "already FP8");
+    if (tensor.shape.size() == 3 && contains(tensor.name, kExperts)) return kept(d, "experts in one 3-D tensor");
     if (module == tensor.name) return kept(d, "not a .weight");
     if (!is_quantizable(tensor.dtype)) return kept(d, fmt::format("dtype {}", dtype_name(tensor.dtype)));
     if (is_norm(leaf)) return kept(d, "norm");
@@ -165,7 +157,11 @@ class Selector {
       d.why = "output head, --lm-head";
       return d;
     }
+    const auto container = containers_.find(layer->container);
+    const bool decoder = container != containers_.end() && container->second.decoder;
+    if (!decoder && !any_component(components, is_mtp)) return kept(d, "outside the decoder layers");
     if (any_component(components, is_router) && !has_twin(tensor, module)) return kept(d, "MoE router or gate");
+    if (routes_experts(tensor, module)) return kept(d, "MoE router or gate, by its shape");
     if (is_engine_kept(leaf)) return kept(d, "engines run it in BF16");
     if (stores_transposed(config_.model_type)) {
       return kept(d, fmt::format("{} stores Conv1D weights transposed", config_.model_type));
@@ -173,6 +169,15 @@ class Selector {
     d.quantize = true;
     d.why = fmt::format("linear of layer {}", layer->index);
     return d;
+  }
+
+  // A router by any name: it stands beside the experts and has a row for each, or a single one (a shared expert's
+  // gate).
+  bool routes_experts(const CheckpointTensor& tensor, std::string_view module) const {
+    const std::string_view leaf = module_leaf(module);
+    if (leaf.size() == module.size()) return false;
+    const auto it = experts_.find(std::string(module.substr(0, module.size() - leaf.size() - 1)));
+    return it != experts_.end() && (tensor.shape[0] == it->second || tensor.shape[0] == 1);
   }
 
   // "gate" beside an "up" of the same shape is half of a gated MLP, not a router.
@@ -205,36 +210,76 @@ class Selector {
       const auto alone = NameMatcher::compile({patterns[i]}, true);
       if (used[i] || matches_any(*alone)) continue;
       // The output head is a module even where it is tied and has no tensor.
-      if (patterns[i] == "lm_head" || patterns[i] == "re:.*lm_head") continue;
+      if (flag == "--ignore" && (patterns[i] == "lm_head" || patterns[i] == "re:.*lm_head")) continue;
+      const std::string wanted = longest_word(patterns[i]);
+      const bool whole = wanted.size() == patterns[i].size() || patterns[i].find_first_of("*?[") == std::string::npos;
+      const bool exact = whole && !patterns[i].starts_with("re:");
       out_.warnings.push_back(fmt::format("{} {} matches nothing{}", flag, printable(patterns[i]),
-                                          did_you_mean(patterns[i], candidates(), 3)));
+                                          did_you_mean(exact ? patterns[i] : wanted, candidates(!exact), 3)));
     }
   }
 
-  bool matches_any(const NameMatcher& matcher) const {
-    return std::any_of(checkpoint_.tensors().begin(), checkpoint_.tensors().end(), [&](const CheckpointTensor& t) {
-      const auto hit = matcher.matches(module_name(t.name));
-      const auto whole = matcher.matches(t.name);
-      return (hit.ok() && *hit) || (whole.ok() && *whole);
-    });
-  }
-
-  // Names to suggest: modules of linears, at most as many as edit distance can take.
-  const std::vector<std::string>& candidates() {
-    constexpr std::size_t kMost = 20'000;
-    if (candidates_.empty()) {
-      for (std::size_t i = 0; i < checkpoint_.tensors().size() && candidates_.size() < kMost; ++i) {
-        if (out_.decisions[i].linear) candidates_.emplace_back(module_name(checkpoint_.tensors()[i].name));
+  // An --only that names just what is kept anyway.
+  void warn_idle_only() {
+    for (const std::string& pattern : spec_.only) {
+      const auto alone = NameMatcher::compile({pattern}, true);
+      const Decision* kept_one = nullptr;
+      bool eligible = false;
+      for (std::size_t i = 0; i < out_.decisions.size(); ++i) {
+        const std::string& name = checkpoint_.tensors()[i].name;
+        if (!matches(*alone, name)) continue;
+        eligible = eligible || out_.decisions[i].quantize || out_.decisions[i].why.starts_with("--ignore");
+        if (kept_one == nullptr || out_.decisions[i].linear) kept_one = &out_.decisions[i];
       }
+      if (eligible || kept_one == nullptr) continue;
+      out_.warnings.push_back(
+          fmt::format("--only {} names only what is kept anyway: {}", printable(pattern), kept_one->why));
     }
-    return candidates_;
+  }
+
+  // The longest run of letters, digits and underscores of a glob or expression: what was most likely misspelt.
+  static std::string longest_word(std::string_view pattern) {
+    if (pattern.starts_with("re:")) pattern.remove_prefix(3);
+    std::string best, word;
+    for (const char c : pattern) {
+      const bool in_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+      word = in_word ? word + c : std::string();
+      if (word.size() >= best.size()) best = word;
+    }
+    return best;
+  }
+
+  static bool matches(const NameMatcher& matcher, std::string_view tensor) {
+    const auto hit = matcher.matches(module_name(tensor));
+    const auto whole = matcher.matches(tensor);
+    return (hit.ok() && *hit) || (whole.ok() && *whole);
+  }
+  bool matches_any(const NameMatcher& matcher) const {
+    return std::any_of(checkpoint_.tensors().begin(), checkpoint_.tensors().end(),
+                       [&](const CheckpointTensor& t) { return matches(matcher, t.name); });
+  }
+
+  // Names to suggest: modules of linears or their last components, at most as many as edit distance can take.
+  std::vector<std::string> candidates(bool leaves) const {
+    constexpr std::size_t kMost = 20'000;
+    std::vector<std::string> names;
+    std::unordered_set<std::string_view> seen;
+    for (std::size_t i = 0; i < checkpoint_.tensors().size() && names.size() < kMost; ++i) {
+      if (!out_.decisions[i].linear) continue;
+      const std::string_view module = module_name(checkpoint_.tensors()[i].name);
+      const std::string_view name = leaves ? module_leaf(module) : module;
+      if (seen.insert(name).second) names.emplace_back(name);
+    }
+    return names;
   }
 
   Status check_result() const {
     const auto& decisions = out_.decisions;
+    if (spec_.lm_head && config_.tie_word_embeddings) {
+      return failure("--lm-head: the output head is tied to the embedding, which stays as it is");
+    }
     if (spec_.lm_head && std::none_of(decisions.begin(), decisions.end(), [](const Decision& d) { return d.head; })) {
-      return failure("--lm-head: the model has no output head of its own{}",
-                     config_.tie_word_embeddings ? "; it is tied to the embedding, which stays as it is" : "");
+      return failure("--lm-head: the model has no output head of its own");
     }
     if (std::any_of(decisions.begin(), decisions.end(), [](const Decision& d) { return d.quantize; })) return {};
     // Say what kept the linears, the commonest reason first.
@@ -250,7 +295,7 @@ class Selector {
     // A pattern that matches nothing is then the likely mistake.
     return failure("{}: nothing to quantize: every linear is kept, most often because: {} ({} times){}{}",
                    checkpoint_.dir().string(), top->first, top->second, out_.warnings.empty() ? "" : "; ",
-                   out_.warnings.empty() ? "" : out_.warnings.front());
+                   fmt::join(out_.warnings, "; "));
   }
 
   const Checkpoint& checkpoint_;
@@ -258,8 +303,13 @@ class Selector {
   const QuantSpec& spec_;
   NameMatcher ignore_, only_;
   std::vector<bool> ignore_used_, only_used_;
-  std::unordered_map<std::string, std::uint64_t> layers_;  // container -> layers that count
-  std::vector<std::string> candidates_;
+  struct Container {
+    std::uint64_t layers = 0;
+    std::uint64_t bytes = 0;  // of its matrices
+    bool decoder = false;
+  };
+  std::unordered_map<std::string, Container> containers_;   // by name: "model.layers"
+  std::unordered_map<std::string, std::uint64_t> experts_;  // parent of experts -> how many
   Selection out_;
 };
 

@@ -115,8 +115,8 @@ const std::vector<LegalPair>& legal_pairs() {
   static const std::vector<LegalPair> kPairs = {
       {"dynamic", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized), TensorRT-LLM"},
       {"block", OutputFormat::kFp8, "vLLM, SGLang (not the Llama family), transformers, TensorRT-LLM"},
-      {"block", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized), TensorRT-LLM"},
-      {"tensor", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized)"},
+      {"block", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized; no experts), TensorRT-LLM"},
+      {"tensor", OutputFormat::kCompressedTensors, "vLLM, SGLang (both: no experts), transformers (dequantized)"},
       {"tensor", OutputFormat::kFp8, "vLLM, SGLang"},
       {"weight-only", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized)"},
   };

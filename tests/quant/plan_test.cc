@@ -228,6 +228,34 @@ TEST(Plan, Warnings) {
   EXPECT_NE(warnings_of(spec).find("quantized only in part"), std::string::npos);
 }
 
+TEST(Plan, WarnsOfWhatLoadersRefuseInMixturesOfExperts) {
+  TempDir dir;
+  TinyModel model;
+  model.experts = 4;
+  const Checkpoint checkpoint = test::tiny_model(model).open(dir / "model");
+  const auto warnings_of = [&](const QuantSpec& spec) {
+    return fmt::format("{}", fmt::join(plan_of(checkpoint, spec).warnings, "\n"));
+  };
+  EXPECT_EQ(warnings_of(make_spec("dynamic", "").value()), "");
+  EXPECT_NE(warnings_of(make_spec("tensor", "").value()).find("refuse experts"), std::string::npos);
+  EXPECT_NE(warnings_of(make_spec("block", "compressed-tensors").value()).find("transformers"), std::string::npos);
+  QuantSpec mixed = make_spec("dynamic", "").value();
+  mixed.ignore = {"*.experts.2.*"};
+  EXPECT_NE(warnings_of(mixed).find("quantized only in part"), std::string::npos);
+  // All experts of a layer share a scheme.
+  QuantSpec edge = make_spec("block", "compressed-tensors").value();
+  edge.edge = Edge::kChannel;
+  edge.scheme.block_k = 96;
+  for (const std::string& module : plan_of(checkpoint, edge).edge_channel) {
+    if (module.find(".experts.") == std::string::npos) continue;
+    const Plan plan = plan_of(checkpoint, edge);
+    EXPECT_EQ(std::count_if(plan.edge_channel.begin(), plan.edge_channel.end(),
+                            [](const std::string& m) { return m.find("layers.0.mlp.experts.") != std::string::npos; }),
+              12);
+    break;
+  }
+}
+
 TEST(Plan, AlreadyQuantizedSourceIsRefused) {
   TempDir dir;
   auto builder = test::tiny_model();

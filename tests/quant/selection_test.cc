@@ -60,7 +60,7 @@ TEST(Selection, KindsOfModules) {
           {"model.layers.0.mlp.gate.weight", m, false, "router"},
           {"model.layers.0.mlp.gate.e_score_correction_bias", {8}, false, "not a .weight"},
           {"model.layers.0.mlp.experts.3.up_proj.weight", m, true, "layer 0"},
-          {"model.layers.0.mlp.experts.gate_up_proj", {2, 8, 8}, false, "not a .weight"},
+          {"model.layers.0.mlp.experts.gate_up_proj", {2, 8, 8}, false, "3-D"},
           {"model.layers.0.mlp.shared_expert_gate.weight", {1, 8}, false, "router"},
           {"model.layers.0.mlp.shared_experts.down_proj.weight", m, true, "layer 0"},
           {"model.layers.0.feed_forward.router.weight", m, false, "router"},
@@ -102,6 +102,52 @@ TEST(Selection, UnknownArchitecturesByWhatTheirModulesAre) {
           {"net.output.weight", m, false, "output head"},
       },
       default_spec());
+}
+
+// Numbered components that are not decoder layers: projectors, towers under other names, classifiers.
+TEST(Selection, OnlyTheDecodersLayersCount) {
+  const Shape big{64, 64}, m{8, 8};
+  expect_rows(
+      {
+          {"language_model.model.layers.0.mlp.up_proj.weight", big, true, "layer 0"},
+          {"language_model.model.layers.1.mlp.up_proj.weight", big, true, "layer 1"},
+          {"mlp1.1.weight", m, false, "outside the decoder"},
+          {"mlp1.3.weight", m, false, "outside the decoder"},
+          {"classifier.0.weight", m, false, "outside the decoder"},
+          {"medusa_head.0.0.linear.weight", m, false, "outside the decoder"},
+          {"model.vit.encoder.layers.1.fc1.weight", big, false, "vision"},
+          {"aligner.layers.1.weight", big, false, "projector"},
+      },
+      default_spec(), {{"text_config", {{"num_hidden_layers", 2}}}});
+  // Without a number in the config, or with one that nothing reaches, the heaviest container is the decoder.
+  expect_rows(
+      {
+          {"trunk.stage.0.dense_a.weight", big, true, "layer 0"},
+          {"probe.heads.0.weight", m, false, "outside the decoder"},
+      },
+      default_spec(), {{"num_hidden_layers", 90}});
+}
+
+TEST(Selection, RoutersByTheirShape) {
+  const Shape m{8, 16};
+  expect_rows(
+      {
+          {"model.layers.0.mlp.experts.0.up_proj.weight", m, true, "layer 0"},
+          {"model.layers.0.mlp.experts.2.up_proj.weight", m, true, "layer 0"},
+          {"model.layers.0.mlp.switch.weight", {3, 16}, false, "router"},
+          {"model.layers.0.mlp.blend.weight", {1, 16}, false, "router"},
+          {"model.layers.0.mlp.dense.weight", m, true, "layer 0"},
+          {"model.layers.1.mlp.experts.gate_up_proj", {4, 8, 16}, false, "3-D"},
+          {"model.layers.1.mlp.pick.weight", {4, 16}, false, "router"},
+      },
+      default_spec());
+}
+
+TEST(Selection, EmbedOutIsAHead) {
+  QuantSpec spec = default_spec();
+  spec.lm_head = true;
+  expect_rows({{"embed_out.weight", {8, 8}, true, "--lm-head"}, {"gpt_neox.layers.0.a.weight", {8, 8}, true, "layer"}},
+              spec);
 }
 
 TEST(Selection, Conv1dIsNotQuantizedAlongTheWrongAxis) {
@@ -178,6 +224,21 @@ TEST(Selection, PatternThatMatchesNothingWarnsWithNearNames) {
       << selection->warnings[0];
 }
 
+TEST(Selection, SuggestionsForGlobsAndIdleOnly) {
+  TempDir dir;
+  const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
+  const ModelConfig config = parse_model_config(checkpoint.config(), "c").value();
+  QuantSpec spec = default_spec();
+  spec.ignore = {"*.q_prj", "re:.*\\.dwn_proj$"};
+  spec.only = {"*_proj", "lm_head"};
+  const auto selection = select_tensors(checkpoint, config, spec);
+  ASSERT_TRUE(selection.ok());
+  ASSERT_EQ(selection->warnings.size(), 3u);
+  EXPECT_NE(selection->warnings[0].find("did you mean q_proj"), std::string::npos) << selection->warnings[0];
+  EXPECT_NE(selection->warnings[1].find("did you mean down_proj"), std::string::npos) << selection->warnings[1];
+  EXPECT_NE(selection->warnings[2].find("--lm-head quantizes it"), std::string::npos) << selection->warnings[2];
+}
+
 TEST(Selection, NothingLeftIsAnError) {
   TempDir dir;
   const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
@@ -203,7 +264,7 @@ TEST(Selection, LmHead) {
   const Checkpoint checkpoint = test::tiny_model(tied).open(dir / "model");
   const auto selection = select_tensors(checkpoint, parse_model_config(checkpoint.config(), "c").value(), spec);
   ASSERT_FALSE(selection.ok());
-  EXPECT_NE(selection.error().message.find("no output head"), std::string::npos);
+  EXPECT_NE(selection.error().message.find("tied"), std::string::npos);
 }
 
 TEST(Selection, FusedFamilies) {
