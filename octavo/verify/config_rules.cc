@@ -126,9 +126,9 @@ class ConfigRules {
     Names only;
     std::set_symmetric_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(only));
     violation("/quantization_config",
-              "{} and {} differ in {} entries (\"{}\" is in one only): loaders read one or the "
+              "{} and {} differ in {} (\"{}\" is in one only): loaders read one or the "
               "other, so both must hold the same names",
-              lists[0].key, lists[1].key, only.size(), printable(only[0]));
+              lists[0].key, lists[1].key, counted(only.size(), "entry"), printable(only[0]));
   }
 
   void check_compressed_tensors() {

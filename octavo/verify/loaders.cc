@@ -121,8 +121,10 @@ class LoaderRules {
     const std::uint64_t n = module.rows(), k = module.columns();
     if (loader_ == Loader::kTransformers) {
       if (fp8_ && (n % group.block_n != 0 || k % group.block_k != 0)) {
-        violation(name, "shape {} is not divisible by the block {}x{}: dequantizing (every CPU does) raises",
-                  shape_string(module.weight->shape), group.block_n, group.block_k);
+        violation(
+            name,
+            "shape {} is not divisible by the block {}x{}: dequantizing, as every CPU does, raises or misreads it",
+            shape_string(module.weight->shape), group.block_n, group.block_k);
       }
     } else if (k % group.block_k != 0 && !uses_expert_upsampling(module)) {
       violation(name, "{} columns are not divisible by the block's {}: activations are quantized in whole groups", k,
@@ -154,7 +156,9 @@ class LoaderRules {
       }
     }
     if (members.size() != fused.members.size()) return;
-    const bool last_counts = loader_ == Loader::kSglang && fp8_;
+    // Every rank holds the whole of fused_qkv_a_proj, as one partition: nothing cuts it behind its last row.
+    const bool replicated = last_component(fused.name) == "fused_qkv_a_proj";
+    const bool last_counts = loader_ == Loader::kSglang && fp8_ && !replicated;
     for (std::size_t i = 0; i < members.size(); ++i) {
       const std::uint64_t block_n = group_of(*members[i]).block_n;
       if (members[i]->rows() % block_n == 0 || (i + 1 == members.size() && !last_counts)) continue;
@@ -252,7 +256,19 @@ class LoaderRules {
     return false;
   }
 
+  // The release that is checked here no longer looks at it; those of 4.x raised.
+  void warn_metadata() {
+    for (const Shard& shard : subject_.checkpoint->shards()) {
+      const auto format = shard.metadata.find("format");
+      if (format != shard.metadata.end() && format->second == "pt") continue;
+      report_.warnings.push_back(
+          fmt::format("{}: has no metadata {{\"format\": \"pt\"}}; older releases of transformers refuse it",
+                      printable(shard.name)));
+    }
+  }
+
   void check_transformers() {
+    warn_metadata();
     if (!fp8_) {
       for (const ExpertBlock& block : subject_.experts) {
         const Module& first = subject_.modules[block.members[0]];

@@ -48,7 +48,11 @@ class TensorNames {
   std::vector<std::string_view> sorted_;
 };
 
+// GPT-NeoX calls its output head an embedding; it is an nn.Linear.
+constexpr std::string_view kNeoXHead = "embed_out";
+
 bool is_embedding(std::string_view module) {
+  if (last_component(module) == kNeoXHead) return false;
   const auto components = split(module, '.');
   return std::any_of(components.begin(), components.end(), [](std::string_view c) {
     return contains(c, "embed") || c == "wte" || c == "wpe" || c == "shared";
@@ -57,7 +61,7 @@ bool is_embedding(std::string_view module) {
 
 bool is_head(std::string_view module) {
   const std::string_view leaf = last_component(module);
-  return leaf == "lm_head" || leaf == "output_layer" || module == "output" || module == "head" ||
+  return leaf == "lm_head" || leaf == "output_layer" || leaf == kNeoXHead || module == "output" || module == "head" ||
          module.ends_with("shared_head.head");
 }
 
@@ -177,6 +181,11 @@ constexpr std::array<Family, 10> kFamilies{{
     {"in_proj_qkvz", {"in_proj_qkv", "in_proj_z", ""}},
 }};
 
+// Not the parts of cross attention, whose queries and keys come from different places.
+bool always_joined(std::string_view name, std::string_view family) {
+  return family == "gate_up_proj" || family == "fused_qkv_a_proj" || name.ends_with("self_attn.qkv_proj");
+}
+
 void find_fused(Subject& subject) {
   struct Found {
     const Family* family;
@@ -207,7 +216,11 @@ void find_fused(Subject& subject) {
       return shape(i).size() == 2 && shape(i)[1] == shape(group.members[0])[1] &&
              (family != "gate_up" || shape(i) == shape(group.members[0]));
     });
-    if (joinable) subject.fused.push_back(std::move(group));
+    if (joinable) {
+      subject.fused.push_back(std::move(group));
+    } else if (always_joined(name, family)) {
+      subject.unjoinable.push_back(std::move(group));
+    }
   }
 }
 

@@ -62,6 +62,7 @@ struct Subject {
   bool tied = false;             // tie_word_embeddings is true
   std::vector<Module> modules;   // of every "*.weight" that has two dimensions or is FP8, in the checkpoint's order
   std::vector<FusedGroup> fused;
+  std::vector<FusedGroup> unjoinable;  // parts that loaders fuse, but whose columns differ
   std::vector<ExpertBlock> experts;
   std::vector<std::string> idle_entries;  // exact targets and ignore entries under which no tensor stands
 

@@ -23,10 +23,6 @@ std::string decibels(double value) { return std::isinf(value) ? "exact" : fmt::f
 // JSON has no infinity; an exact tensor has no finite SQNR.
 Json decibels_json(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-std::string counted(std::size_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
 std::string kind_table(const Report& report) {
   std::size_t width = std::string_view("kind of layer").size();
   for (const KindSummary& k : report.kinds) width = std::max(width, printable(k.kind, 40).size());
@@ -36,7 +32,8 @@ std::string kind_table(const Report& report) {
   for (const KindSummary& k : report.kinds) {
     out += fmt::format("  {:<{}}  {:>7}", printable(k.kind, 40), width, k.tensors);
     if (report.against_source) {
-      out += fmt::format("  {:>10}  {:>11}", decibels(k.worst_sqnr_db), decibels(k.median_sqnr_db));
+      out += fmt::format("  {:>10}  {:>11}", k.measured == 0 ? "-" : decibels(k.worst_sqnr_db),
+                         k.measured == 0 ? "-" : decibels(k.median_sqnr_db));
     }
     out += fmt::format("  {:.3g} .. {:.3g}\n", k.min_scale, k.max_scale);
   }
@@ -84,6 +81,11 @@ std::string violations_text(const Report& report) {
 }
 
 }  // namespace
+
+std::string counted(std::uint64_t count, std::string_view noun) {
+  if (count != 1 && noun.ends_with('y')) return fmt::format("{} {}ies", count, noun.substr(0, noun.size() - 1));
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
 
 std::string format_report(const Report& report) {
   std::string out = fmt::format("{}\n{}: {} quantized, {} kept", report.description, counted(report.tensors, "tensor"),
@@ -138,8 +140,8 @@ Json report_json(const Report& report) {
     Json item = {
         {"kind", printable(k.kind)}, {"tensors", k.tensors}, {"min_scale", k.min_scale}, {"max_scale", k.max_scale}};
     if (report.against_source) {
-      item["worst_sqnr_db"] = decibels_json(k.worst_sqnr_db);
-      item["median_sqnr_db"] = decibels_json(k.median_sqnr_db);
+      item["worst_sqnr_db"] = k.measured == 0 ? Json(nullptr) : decibels_json(k.worst_sqnr_db);
+      item["median_sqnr_db"] = k.measured == 0 ? Json(nullptr) : decibels_json(k.median_sqnr_db);
     }
     root["kinds"].push_back(std::move(item));
   }

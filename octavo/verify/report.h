@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/base/json.h"
@@ -30,7 +31,8 @@ struct TensorError {
 struct KindSummary {
   std::string kind;
   std::size_t tensors = 0;
-  double worst_sqnr_db = 0, median_sqnr_db = 0;  // meaningful with a source only
+  std::size_t measured = 0;                      // tensors that were compared with a source
+  double worst_sqnr_db = 0, median_sqnr_db = 0;  // of these; without meaning when there are none
   float min_scale = 0, max_scale = 0;
 };
 
@@ -64,6 +66,9 @@ struct Report {
 
   bool ok() const { return violations.empty(); }
 };
+
+// "1 scale", "2 scales", "1 entry", "2 entries".
+std::string counted(std::uint64_t count, std::string_view noun);
 
 // The human form: what it is, the table by kind, the worst ten, the verdict.
 std::string format_report(const Report& report);

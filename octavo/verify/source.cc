@@ -42,6 +42,7 @@ class Source {
       : subject_(subject), ours_(*subject.checkpoint), source_(source), options_(options), report_(report) {}
 
   Status check() {
+    check_unquantized();
     match_tensors();
     OCTAVO_TRY(compare_kept());
     compare_config();
@@ -56,6 +57,18 @@ class Source {
 
   static std::string describe(const CheckpointTensor& t) {
     return fmt::format("{} {}", dtype_name(t.dtype), shape_string(t.shape));
+  }
+
+  // FP8 against FP8 measures nothing: the codes' errors are those against the weights they were made from.
+  void check_unquantized() {
+    const auto config = source_.config().find("quantization_config");
+    const bool says_so = config != source_.config().end() && !config->is_null();
+    const bool is_so = std::any_of(subject_.modules.begin(), subject_.modules.end(), [&](const Module& m) {
+      const CheckpointTensor* theirs = m.quantized() ? source_.find(m.weight->name) : nullptr;
+      return theirs != nullptr && is_fp8(theirs->dtype);
+    });
+    if (!says_so && !is_so) return;
+    violation(source_.dir().string(), "the source is itself quantized; give the folder it was made from");
   }
 
   void match_tensors() {

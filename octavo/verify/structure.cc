@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <filesystem>
 #include <unordered_set>
 
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/model_config.h"
 
 namespace octavo::verify {
 namespace {
@@ -33,6 +36,23 @@ bool scale_shape_allowed(const QuantizationGroup& group, const Module& module) {
   return shape == scale_shape(group, module.rows(), module.columns());
 }
 
+// 3 of "model.layers.2.mlp.up_proj.weight"; 0 when the name has no such part.
+std::uint64_t layers_up_to(std::string_view name) {
+  static constexpr std::array<std::string_view, 5> kLists = {"layers", "layer", "h", "blocks", "block"};
+  for (std::string_view before; !name.empty();) {
+    const std::size_t end = std::min(name.find('.'), name.size());
+    const std::string_view component = name.substr(0, end);
+    std::uint32_t index = 0;
+    const auto [stop, error] = std::from_chars(component.data(), component.data() + component.size(), index);
+    if (error == std::errc() && stop == component.data() + component.size()) {
+      return std::find(kLists.begin(), kLists.end(), before) != kLists.end() ? std::uint64_t{index} + 1 : 0;
+    }
+    before = component;
+    name.remove_prefix(std::min(end + 1, name.size()));
+  }
+  return 0;
+}
+
 class Structure {
  public:
   Structure(const Subject& subject, Report& report) : subject_(subject), report_(report) {}
@@ -42,6 +62,7 @@ class Structure {
     check_leftovers();
     check_groups();
     check_fused();
+    check_layers();
     check_index();
     warn_idle_entries();
   }
@@ -79,8 +100,8 @@ class Structure {
   void check_quantized(const Module& module) {
     const CheckpointTensor& weight = *module.weight;
     if (weight.shape.size() != 2) {
-      violation(weight.name, "is {} with {} dimensions; only 2-D weights can be quantized", dtype_name(weight.dtype),
-                weight.shape.size());
+      violation(weight.name, "is {} with {}; only 2-D weights can be quantized", dtype_name(weight.dtype),
+                counted(weight.shape.size(), "dimension"));
       return;
     }
     if (weight.dtype != dtype_of(subject_.info.format)) {
@@ -92,6 +113,11 @@ class Structure {
                 dtype_name(weight.dtype));
     } else if (!module.group) {
       violation(weight.name, "is {}, but no target of the config matches it", dtype_name(weight.dtype));
+    }
+    if (module.role == Role::kHead && subject_.tied) {
+      violation(weight.name,
+                "is an output head in FP8, but tie_word_embeddings is true: loaders take the embedding for the head "
+                "and have no place for its scale");
     }
     check_scale(module);
     check_input_scale(module);
@@ -213,6 +239,31 @@ class Structure {
   void check_fused() {
     for (const FusedGroup& group : subject_.fused) check_together(group.name, group.members, "a fused parameter");
     for (const ExpertBlock& block : subject_.experts) check_together(block.name, block.members, "a block of experts");
+    for (const FusedGroup& group : subject_.unjoinable) check_columns(group);
+  }
+
+  void check_columns(const FusedGroup& group) {
+    const Module& first = subject_.modules[group.members[0]];
+    for (const std::size_t i : group.members) {
+      const Module& module = subject_.modules[i];
+      if (!first.quantized() || !module.quantized() || first.columns() == module.columns()) continue;
+      violation(group.name, "its parts have different columns, {} {} and {} {}: loaders join them along the rows",
+                first.leaf(), shape_string(first.weight->shape), module.leaf(), shape_string(module.weight->shape));
+      return;
+    }
+  }
+
+  // The longest of the model's numbered lists. One layer used several times (ALBERT) stands under other names.
+  void check_layers() {
+    const auto config = parse_model_config(subject_.checkpoint->config(), "config.json");
+    if (!config.ok() || !config->num_hidden_layers) return;
+    std::uint64_t layers = 0;
+    for (const CheckpointTensor& tensor : subject_.checkpoint->tensors()) {
+      layers = std::max(layers, layers_up_to(tensor.name));
+    }
+    if (layers == 0 || layers >= *config->num_hidden_layers) return;
+    violation("config.json", "/num_hidden_layers is {}, but the tensors have {}: the rest would be left uninitialized",
+              *config->num_hidden_layers, counted(layers, "layer"));
   }
 
   void check_index() {

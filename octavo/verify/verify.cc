@@ -65,6 +65,7 @@ void summarize_kinds(const Subject& subject, const std::vector<ScaleRange>& rang
   for (auto& [name, summary] : kinds) {
     if (auto& values = sqnr[name]; !values.empty()) {
       std::sort(values.begin(), values.end());
+      summary.measured = values.size();
       summary.worst_sqnr_db = values.front();
       summary.median_sqnr_db = values[(values.size() - 1) / 2];
     }
@@ -128,7 +129,9 @@ Result<Report> verify(const Checkpoint& checkpoint, const Checkpoint* source, co
   const auto info = parse_quantization(checkpoint.config(), config);
   if (!info.ok()) {
     report.description = "quantization_config cannot be read";
-    report.violations.push_back({config, info.error().message, ""});
+    std::string what = info.error().message;
+    if (what.starts_with(config + ": ")) what.erase(0, config.size() + 2);
+    report.violations.push_back({config, std::move(what), ""});
   } else if (!info->has_value()) {
     report.description = "not quantized";
     report.violations.push_back({config,

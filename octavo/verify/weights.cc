@@ -38,6 +38,7 @@ struct Finding {
   Measure measure;
   FitCounts scales;  // without per-tensor scales, which are judged at the end
   std::uint64_t nonfinite_codes = 0, first_nonfinite = kNowhere;  // index in the tensor
+  bool nonzero_codes = false;
 };
 
 // Where the scales of a module lie: one for each block_n x block_k region.
@@ -99,6 +100,7 @@ class Weights {
     std::vector<Finding> merged(subject_.modules.size());
     for (std::size_t i = 0; i < pieces_.size(); ++i) merge(findings[i], merged[pieces_[i].module]);
     report_codes(merged);
+    if (source_ == nullptr) warn_zero_codes(merged);
     return source_ == nullptr ? Status() : report_errors(merged);
   }
 
@@ -119,6 +121,7 @@ class Weights {
   static void merge(const Finding& from, Finding& into) {
     into.measure.merge(from.measure);
     into.scales.merge(from.scales);
+    into.nonzero_codes |= from.nonzero_codes;
     into.nonfinite_codes += from.nonfinite_codes;
     into.first_nonfinite = std::min(into.first_nonfinite, from.first_nonfinite);
   }
@@ -147,7 +150,11 @@ class Weights {
     out.nonfinite_codes = count_nonfinite_codes(format, as_codes(b.codes), out.first_nonfinite);
     if (out.nonfinite_codes != 0) out.first_nonfinite += piece.begin;
     const CheckpointTensor* source = source_of(piece.module);
-    if (source == nullptr) return out;
+    if (source == nullptr) {
+      out.nonzero_codes = std::any_of(b.codes.begin(), b.codes.end(),
+                                      [](std::byte code) { return (code & std::byte{0x7F}) != std::byte{0}; });
+      return out;
+    }
     OCTAVO_TRY(for_each_run(piece, *source, b, [&](const Run& run) {
       measure_codes(format, run.codes, run.values, run.inputs, run.scale, b.regions[run.region]);
     }));
@@ -230,6 +237,26 @@ class Weights {
       violation(m.weight->name,
                 fmt::format("{} of {} codes are NaN or infinity, the first at {}", merged[i].nonfinite_codes,
                             m.weight->bytes, place(m, merged[i].first_nonfinite)));
+    }
+  }
+
+  // The scale says that there were other weights than zeros, unless it is shared with other tensors.
+  void warn_zero_codes(const std::vector<Finding>& merged) {
+    std::vector<bool> shared(merged.size());
+    for (const FusedGroup& group : subject_.fused) {
+      for (const std::size_t i : group.members) {
+        shared[i] = subject_.group_of(subject_.modules[i]).granularity == Granularity::kTensor;
+      }
+    }
+    std::vector<bool> read(merged.size());
+    for (const Piece& piece : pieces_) read[piece.module] = true;
+    for (std::size_t i = 0; i < merged.size(); ++i) {
+      const ScaleRange& range = ranges_[i];
+      if (!read[i] || merged[i].nonzero_codes || shared[i] || !range.readable) continue;
+      if (range.smallest == 1 && range.largest == 1) continue;
+      report_.warnings.push_back(
+          fmt::format("{}: every code is zero, but the scales are {:.3g} .. {:.3g}; a scale of zeros alone is 1",
+                      printable(subject_.modules[i].weight->name), range.smallest, range.largest));
     }
   }
 
@@ -363,15 +390,14 @@ class Weights {
     report_.errors.push_back(std::move(error));
     const float largest = fp8::max_value(format_of(m));
     if (measure.max_ratio > kSaturationAllowed * largest) {
-      report_.warnings.push_back(
-          fmt::format("{}: {} values saturate; the largest is {:.3g} times what its scale can hold",
-                      printable(m.weight->name), measure.saturated, measure.max_ratio / largest));
+      report_.warnings.push_back(fmt::format("{}: {} saturate{}; the largest is {:.3g} times what its scale can hold",
+                                             printable(m.weight->name), counted(measure.saturated, "value"),
+                                             measure.saturated == 1 ? "s" : "", measure.max_ratio / largest));
     }
     if (measure.nonfinite != 0) {
-      report_.warnings.push_back(
-          fmt::format("{}: {} values of the source are NaN or infinity; their codes were not "
-                      "judged",
-                      printable(m.weight->name), measure.nonfinite));
+      report_.warnings.push_back(fmt::format("{}: {} of the source {} NaN or infinity; no such code was judged",
+                                             printable(m.weight->name), counted(measure.nonfinite, "value"),
+                                             measure.nonfinite == 1 ? "is" : "are"));
     }
   }
 

@@ -173,7 +173,35 @@ const std::vector<Corruption>& corruptions() {
        },
        "up_proj", "another tensor's"},
 
+      {"FusedPartsOfDifferentColumns", "dynamic", false, false,
+       [](B& b, R&) {
+         const char* up = "model.layers.1.mlp.up_proj";
+         b.at(weight(up)).shape = {256, 384};
+         b.at(scale(up)).shape = {256, 1};
+         b.at(scale(up)).bytes.resize(512);
+       },
+       "gate_up_proj", "different columns, gate_proj [384, 256] and up_proj [256, 384]"},
+      {"FlatWeight", "dynamic", false, false, [](B& b, R&) { b.at(weight(kQ)).shape = {65536}; }, kQ,
+       "is F8_E4M3 with 1 dimension;"},
+      {"QuantizedHeadThatIsTied", "dynamic", false, false,
+       [](B& b, R& r) {
+         b.at("lm_head.weight").dtype = DType::kF8E4M3;
+         b.at("lm_head.weight").bytes.assign(320 * 256, static_cast<std::byte>(r.below(0x7F)));
+         b.add_bf16("lm_head.weight_scale", {320, 1}, std::vector<std::uint16_t>(320, 0x3F80));
+         drop(quantization(b)["ignore"], "lm_head");
+         b.config()["tie_word_embeddings"] = true;
+       },
+       "lm_head", "tie_word_embeddings is true"},
+
       // The config.
+      {"MoreLayersInTheConfig", "dynamic", false, false, [](B& b, R&) { b.config()["num_hidden_layers"] = 3; },
+       "config.json", "/num_hidden_layers is 3, but the tensors have 2 layers"},
+      {"NeoXHeadNotIgnored", "dynamic", false, false,
+       [](B& b, R&) {
+         b.rename("lm_head.weight", "embed_out.weight");
+         drop(quantization(b)["ignore"], "lm_head");
+       },
+       "embed_out", "no ignore list names it"},
       {"DtypeInTheConfig", "block", true, false, [](B& b, R&) { quantization(b)["fmt"] = "e5m2"; }, kQ,
        "but the config means e5m2"},
       {"Int8InTheConfig", "dynamic", false, false, [](B& b, R&) { group(b)["weights"]["type"] = "int"; },
@@ -208,7 +236,7 @@ const std::vector<Corruption>& corruptions() {
        kDown, "the ignore list names it"},
       {"ListsDiffer", "block", true, false,
        [](B& b, R&) { quantization(b)["ignored_layers"].push_back("model.embed_tokens"); }, "quantization_config",
-       "differ in 1 entries"},
+       "differ in 1 entry ("},
       {"EmptyList", "block", true, false, [](B& b, R&) { quantization(b)["ignored_layers"] = Json::array(); },
        "ignored_layers", "is an empty list"},
       {"PatternInPlainList", "block", true, false,
@@ -316,6 +344,45 @@ TEST(Corruption, AnUnquantizedFolderIsNotQuantized) {
   CheckpointBuilder only_config = source;
   only_config.config() = quantize_plainly(source).config();
   EXPECT_TRUE(has_violation(verify_built(only_config), "", "not quantized: no tensor is FP8"));
+}
+
+TEST(Corruption, AQuantizedSourceIsNoSource) {
+  const CheckpointBuilder quantized = quantize_plainly(tiny_model());
+  CheckpointBuilder silent = quantized;  // FP8, though its config does not say so
+  silent.config().erase("quantization_config");
+  for (const CheckpointBuilder* source : {&quantized, static_cast<const CheckpointBuilder*>(&silent)}) {
+    const auto report = verify_built(quantized, source);
+    EXPECT_TRUE(has_violation(report, "source", "the source is itself quantized"));
+    EXPECT_EQ(verify::format_report(report).find("0.00 dB"), std::string::npos);
+    const Json json = verify::report_json(report);
+    ASSERT_FALSE(json["kinds"].empty());
+    EXPECT_TRUE(json["kinds"][0]["worst_sqnr_db"].is_null());
+    EXPECT_TRUE(json["kinds"][0]["median_sqnr_db"].is_null());
+  }
+}
+
+TEST(Corruption, ZeroCodesUnderAScaleAreAWarning) {
+  CheckpointBuilder b = quantize_plainly(tiny_model());
+  auto& codes = b.at(weight(kO)).bytes;
+  codes.assign(codes.size(), std::byte{0});
+  auto report = verify_built(b);
+  EXPECT_TRUE(no_violation(report));
+  ASSERT_EQ(report.warnings.size(), 1u);
+  EXPECT_NE(report.warnings[0].find("every code is zero"), std::string::npos);
+  for (std::size_t i = 0; i < 256; ++i) set_bf16(b, scale(kO), i, 0x3F80);
+  EXPECT_TRUE(verify_built(b).warnings.empty());
+  codes.back() = std::byte{1};
+  set_bf16(b, scale(kO), 0, 0x3F00);
+  EXPECT_TRUE(verify_built(b).warnings.empty());
+}
+
+TEST(Corruption, MessagesNameTheFileOnce) {
+  CheckpointBuilder b = quantize_plainly(tiny_model());
+  group(b)["weights"]["num_bits"] = 4;
+  const auto report = verify_built(b);
+  ASSERT_EQ(report.violations.size(), 1u);
+  EXPECT_EQ(report.violations[0].where, "config.json");
+  EXPECT_TRUE(report.violations[0].what.starts_with("/quantization_config/")) << report.violations[0].what;
 }
 
 TEST(Corruption, WarningsNameWhatIsNearlyRight) {

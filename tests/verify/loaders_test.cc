@@ -1,6 +1,7 @@
 // What each loader would refuse: sound checkpoints that one engine takes and another does not.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <functional>
 
 #include "tests/verify/plain_quantizer.h"
@@ -144,6 +145,17 @@ TEST(Loaders, RowsThatBlocksDoNotDivide) {
   expect_refusals(quantize_plainly(last, fp8_block()),
                   {nullptr, "64 rows are not divisible", "not divisible by the block"});
 
+  // As DeepSeek-V3 was released: the last part does not fill its block, and the parameter is never cut.
+  CheckpointBuilder latent;
+  latent.add_random("layers.0.q_a_proj.weight", DType::kBF16, {1536, 256}, 1);
+  latent.add_random("layers.0.kv_a_proj_with_mqa.weight", DType::kBF16, {576, 256}, 2);
+  expect_refusals(quantize_plainly(latent, fp8_block()), {nullptr, nullptr, "not divisible by the block"});
+  CheckpointBuilder overlapping;
+  overlapping.add_random("layers.0.q_a_proj.weight", DType::kBF16, {1500, 256}, 1);
+  overlapping.add_random("layers.0.kv_a_proj_with_mqa.weight", DType::kBF16, {576, 256}, 2);
+  expect_refusals(quantize_plainly(overlapping, fp8_block()),
+                  {"would overlap", "would overlap", "not divisible by the block"});
+
   // A weight that is joined with nothing may have any number of rows in the engines.
   CheckpointBuilder alone;
   alone.add_random("layers.0.kv_a_proj_with_mqa.weight", DType::kBF16, {576, 256}, 1);
@@ -246,6 +258,32 @@ TEST(Loaders, NothingIsSaidOfLoadersThatWereNotAskedFor) {
   const auto report = verify_built(quantize_plainly(tiny_model(model), fp8_block()));
   EXPECT_TRUE(no_violation(report));
   EXPECT_TRUE(report.loaders.empty());
+}
+
+TEST(Loaders, OlderTransformersWantTheFormatInTheMetadata) {
+  const TempDir dir;
+  quantize_plainly(tiny_model()).write(dir / "model");
+  std::fstream file(dir / "model" / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  std::string start(4096, '\0');
+  file.read(start.data(), static_cast<std::streamsize>(start.size()));
+  const std::size_t at = start.find(R"("format":"pt")");
+  ASSERT_NE(at, std::string::npos);
+  file.seekp(static_cast<std::streamoff>(at));
+  file << R"("format":"xx")";
+  file.close();
+  const auto opened = Checkpoint::open(dir / "model");
+  ASSERT_TRUE(opened.ok());
+  for (const Loader loader : {Loader::kVllm, Loader::kTransformers}) {
+    verify::Options options;
+    options.loaders = {loader};
+    const auto report = verify::verify(*opened, nullptr, options);
+    ASSERT_TRUE(report.ok());
+    EXPECT_TRUE(no_violation(*report));
+    ASSERT_EQ(report->warnings.size(), loader == Loader::kTransformers ? 1u : 0u);
+    if (loader == Loader::kTransformers) {
+      EXPECT_NE(report->warnings[0].find("older releases of transformers refuse"), std::string::npos);
+    }
+  }
 }
 
 TEST(Loaders, Names) {
