@@ -2,18 +2,61 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <map>
+
 #include "cli/command.h"
+#include "octavo/base/text.h"
+#include "octavo/quant/spec.h"
+#include "octavo/verify/verify.h"
 
 namespace octavo::cli {
 namespace {
 
-// Long option names of a command, and what values an option is limited to are left to --help.
+// Long option names of a command.
 std::vector<std::string> long_options(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   return names;
+}
+
+// What an option's value is limited to; empty when it is free. CLI11 shows its own checks as "TEXT:{bf16,f32}"; the
+// other closed lists are checked by the rooms that own them.
+std::vector<std::string> values(const CLI::Option& option) {
+  const std::string name = option.get_lnames().empty() ? "" : option.get_lnames().front();
+  if (name == "scheme") return quant::scheme_names();
+  std::vector<std::string> out;
+  if (name == "format") {
+    for (const auto format : {quant::OutputFormat::kFp8, quant::OutputFormat::kCompressedTensors}) {
+      out.emplace_back(quant::format_name(format));
+    }
+    return out;
+  }
+  if (name == "for") {
+    for (const auto loader : {verify::Loader::kVllm, verify::Loader::kSglang, verify::Loader::kTransformers}) {
+      out.emplace_back(verify::loader_name(loader));
+    }
+    return out;
+  }
+  const std::string type = option.get_type_name();
+  const std::size_t open = type.find('{'), close = type.find('}');
+  if (open == type.npos || close == type.npos || close < open) return out;
+  for (const std::string_view value : split(std::string_view(type).substr(open + 1, close - open - 1), ',')) {
+    out.emplace_back(value);
+  }
+  return out;
+}
+
+// "--name" of every option with a closed list, and the list.
+std::map<std::string, std::vector<std::string>> closed_lists(const CLI::App& command) {
+  std::map<std::string, std::vector<std::string>> out;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      if (auto list = values(*option); !list.empty()) out.emplace("--" + name, std::move(list));
+    }
+  }
+  return out;
 }
 
 std::vector<const CLI::App*> commands(const CLI::App& app) {
@@ -27,14 +70,24 @@ std::vector<std::string> names(const CLI::App& app) {
 }
 
 std::string bash(const CLI::App& app) {
-  std::string cases;
+  std::string cases, lists;
   for (const CLI::App* command : commands(app)) {
+    for (const auto& [option, list] : closed_lists(*command)) {
+      lists += fmt::format("    \"{} {}\") values=\"{}\" ;;\n", command->get_name(), option, fmt::join(list, " "));
+    }
     cases += fmt::format("    {}) words=\"{}\" ;;\n", command->get_name(), fmt::join(long_options(*command), " "));
   }
   return fmt::format(
       "# octavo completion for bash: source <(octavo completion bash)\n"
       "_octavo() {{\n"
-      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" words=\"\"\n"
+      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" previous=\"\" words=\"\" values=\"\"\n"
+      "  if [ \"$COMP_CWORD\" -gt 2 ]; then previous=\"${{COMP_WORDS[COMP_CWORD-1]}}\"; fi\n"
+      "  if [ \"$current\" = = ]; then current=\"\"; fi\n"  // bash makes three words of --option=value
+      "  if [ \"$previous\" = = ]; then previous=\"${{COMP_WORDS[COMP_CWORD-2]}}\"; fi\n"
+      "  case \"${{COMP_WORDS[1]}} $previous\" in\n"
+      "{}"
+      "  esac\n"
+      "  if [ -n \"$values\" ]; then COMPREPLY=($(compgen -W \"$values\" -- \"$current\")); return; fi\n"
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
       "    words=\"{} --help --version\"\n"
       "  else\n"
@@ -46,12 +99,16 @@ std::string bash(const CLI::App& app) {
       "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
       "}}\n"
       "complete -F _octavo octavo\n",
-      fmt::join(names(app), " "), cases);
+      lists, fmt::join(names(app), " "), cases);
 }
 
 std::string zsh(const CLI::App& app) {
-  std::string cases;
+  std::string cases, lists;
   for (const CLI::App* command : commands(app)) {
+    for (const auto& [option, list] : closed_lists(*command)) {
+      lists +=
+          fmt::format("    \"{} {}\") compadd -- {}; return ;;\n", command->get_name(), option, fmt::join(list, " "));
+    }
     cases +=
         fmt::format("    {}) compadd -- {}; _files ;;\n", command->get_name(), fmt::join(long_options(*command), " "));
   }
@@ -60,12 +117,15 @@ std::string zsh(const CLI::App& app) {
       "# octavo completion for zsh: octavo completion zsh > \"${{fpath[1]}}/_octavo\"\n"
       "_octavo() {{\n"
       "  if (( CURRENT == 2 )); then compadd -- {} --help --version; return; fi\n"
+      "  case \"$words[2] $words[CURRENT-1]\" in\n"
+      "{}"
+      "  esac\n"
       "  case \"$words[2]\" in\n"
       "{}"
       "  esac\n"
       "}}\n"
       "if [ \"$funcstack[1]\" = \"_octavo\" ]; then _octavo; else compdef _octavo octavo; fi\n",
-      fmt::join(names(app), " "), cases);
+      fmt::join(names(app), " "), lists, cases);
 }
 
 std::string fish(const CLI::App& app) {
@@ -73,9 +133,12 @@ std::string fish(const CLI::App& app) {
   for (const CLI::App* command : commands(app)) {
     out += fmt::format("complete -c octavo -n __fish_use_subcommand -a {} -d '{}'\n", command->get_name(),
                        command->get_description());
+    const auto lists = closed_lists(*command);
     for (const std::string& name : long_options(*command)) {
-      out += fmt::format("complete -c octavo -n '__fish_seen_subcommand_from {}' -l {}\n", command->get_name(),
-                         name.substr(2));
+      const auto list = lists.find(name);
+      out += fmt::format("complete -c octavo -n '__fish_seen_subcommand_from {}' -l {}{}\n", command->get_name(),
+                         name.substr(2),
+                         list == lists.end() ? "" : fmt::format(" -x -a '{}'", fmt::join(list->second, " ")));
     }
   }
   return out;

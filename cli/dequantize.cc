@@ -18,6 +18,10 @@ struct Options {
 
 Outcome run(const Options& o) {
   OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
+  for (const std::string& folder : checkpoint.left_out()) {
+    fmt::print(stderr, "octavo dequantize: warning: {} is not copied: only the files of the model folder are\n",
+               printable(folder));
+  }
   quant::DequantizeOptions options;
   options.dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
   options.threads = worker_count(o.common.threads);
@@ -48,7 +52,9 @@ void add_dequantize(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "dequantize", "Turn an FP8 model folder back into a plain BF16 or F32 one",
                                   "octavo dequantize Qwen3-8B-FP8 -o Qwen3-8B-BF16");
   command->add_option("MODEL", o.source, "model folder in FP8")->required()->option_text(" ");
-  command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT")->required();
+  command->add_option("-o,--output", o.out, "folder to write; must not exist, or be empty")
+      ->option_text("OUT")
+      ->required();
   command->add_option("--dtype", o.dtype, "of the weights that were FP8: bf16 (default) or f32")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->option_text("NAME");

@@ -71,7 +71,9 @@ void add_import(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "import", "Make a Hugging Face folder of a GGUF file (llama, qwen2, qwen3)",
                                   "octavo import SmolLM2-135M-Instruct.Q4_1.gguf -o SmolLM2-135M");
   command->add_option("FILE", o.source, "GGUF file")->required()->option_text(" ");
-  command->add_option("-o,--output", o.out, "folder to write; must not exist")->option_text("OUT")->required();
+  command->add_option("-o,--output", o.out, "folder to write; must not exist, or be empty")
+      ->option_text("OUT")
+      ->required();
   command->add_option("--dtype", o.dtype, "bf16 (default), f32 or f16: type of the tensors written")
       ->check(CLI::IsMember({"bf16", "f32", "f16"}))
       ->option_text("NAME")

@@ -61,12 +61,11 @@ void ProgressBar::draw(std::uint64_t done, std::string_view item) {
   const std::uint64_t total = total_.load(std::memory_order_relaxed);
   const std::uint64_t left = total > done ? total - done : 0;
   const double percent = total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0;
-  std::string line = fmt::format("{} {:3.0f}%  {} of {}  {:.2f} GB/s  ETA {}  {}", verb_, std::min(percent, 100.0),
-                                 human_bytes(done), human_bytes(total), rate / 1e9,
-                                 rate > 0 ? duration(static_cast<double>(left) / rate) : "?", printable(item));
+  const std::string line = fmt::format("{} {:3.0f}%  {} of {}  {:.2f} GB/s  ETA {}  {}", verb_,
+                                       std::min(percent, 100.0), human_bytes(done), human_bytes(total), rate / 1e9,
+                                       rate > 0 ? duration(static_cast<double>(left) / rate) : "?", printable(item));
   if (terminal_) {
-    line.resize(std::min(line.size(), terminal_width() - 1));
-    fmt::print(stderr, "\r\x1b[K{}", line);
+    fmt::print(stderr, "\r\x1b[K{}", cut_at_character(line, terminal_width() - 1));
     std::fflush(stderr);
   } else {
     fmt::print(stderr, "{}\n", line);

@@ -6,10 +6,18 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "octavo/base/progress.h"
 
 namespace octavo::cli {
+
+// The longest beginning of `text` of at most `bytes` bytes that ends between two characters; `text` is UTF-8.
+inline std::string_view cut_at_character(std::string_view text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes);
+}
 
 class ProgressBar final : public ProgressSink {
  public:

@@ -25,6 +25,18 @@ Status clear_leftover(const fs::path& partial) {
   return {};
 }
 
+// Whether `out`, which need not exist, lies somewhere below the folder `source`, links followed.
+bool lies_inside(const fs::path& out, const fs::path& source) {
+  std::error_code error;
+  if (!fs::is_directory(source, error)) return false;
+  fs::path at = fs::weakly_canonical(fs::absolute(out, error), error);
+  while (at.has_relative_path()) {
+    at = at.parent_path();
+    if (fs::equivalent(at, source, error)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<FolderWriter> FolderWriter::create(const fs::path& out_arg, const fs::path& source) {
@@ -36,6 +48,9 @@ Result<FolderWriter> FolderWriter::create(const fs::path& out_arg, const fs::pat
   if (error) return failure("{}: {}", out_arg.string(), error.message());
   if (fs::equivalent(out, source, error)) {
     return usage_error("{}: the output is the input folder; choose another", out.string());
+  }
+  if (lies_inside(out, source)) {
+    return usage_error("{}: the output lies inside the input folder; choose another", out.string());
   }
   if (fs::is_symlink(out, error)) return failure("{}: is a link; name a folder that does not exist yet", out.string());
   if (fs::exists(out, error)) {

@@ -14,7 +14,8 @@ namespace octavo {
 class FolderWriter {
  public:
   // Makes OUT.partial, or empties the one that a killed run left. Fails when OUT exists (an empty folder is fine), when
-  // it is `source` itself, when an OUT.partial stands there that is not ours, or while another process writes it.
+  // it is `source` itself or lies inside it, when an OUT.partial stands there that is not ours, or while another
+  // process writes it.
   static Result<FolderWriter> create(const std::filesystem::path& out, const std::filesystem::path& source);
 
   FolderWriter(FolderWriter&& other) noexcept;

@@ -106,8 +106,7 @@ class Dequantizer {
       const Shard& shard = checkpoint_.shards()[s];
       auto metadata = shard.metadata;
       metadata.try_emplace("format", "pt");  // transformers refuses files without it
-      OCTAVO_ASSIGN(const std::string header,
-                    lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
+      OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
       std::uint64_t data = 0;
       for (const TensorEntry& entry : entries[s]) {
         by_name.at(entry.name)->offset = header.size() + entry.begin;

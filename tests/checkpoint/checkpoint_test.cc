@@ -179,11 +179,15 @@ TEST(Checkpoint, OtherFiles) {
   }
   b.write(dir / "m");
   write_file(dir / "m/sub/file.txt", "x");
+  write_file(dir / "m/.cache/file.txt", "x");
+  fs::create_directory_symlink("sub", dir / "m/linked");
+  fs::create_symlink("nowhere", dir / "m/.hidden");
   const auto checkpoint = Checkpoint::open(dir / "m");
   ASSERT_TRUE(checkpoint.ok());
   EXPECT_EQ(checkpoint->other_files(),
             (std::vector<std::string>{"README.md", "chat_template.jinja", "generation_config.json", "merges.txt",
                                       "modeling_x.py", "tokenizer.json"}));
+  EXPECT_EQ(checkpoint->left_out(), (std::vector<std::string>{"linked/", "sub/"}));
 }
 
 TEST(Checkpoint, ScalesOfEveryDtype) {
@@ -269,6 +273,10 @@ TEST(Checkpoint, FailuresAreOneSentence) {
          fs::remove(d / "config.json");
          ASSERT_EQ(mkfifo((d / "config.json").c_str(), 0600), 0);
        }},
+      {"m/tokenizer.json: a link to nowhere: an incomplete download?",
+       [](const fs::path& d) { fs::create_symlink("../blobs/none", d / "tokenizer.json"); }},
+      {"m/model.safetensors.index.json: a link to nowhere",
+       [&](const fs::path& d) { fs::remove(index(d)), fs::create_symlink("none", index(d)); }},
       {"config.json:1:1: ", [](const fs::path& d) { write_file(d / "config.json", ""); }},
       {"config.json: must be an object, not a list", [](const fs::path& d) { write_file(d / "config.json", "[]"); }},
       {"config.json: 33554433 bytes, at most 33554432 are read",

@@ -118,6 +118,24 @@ TEST(FolderWriter, WhatStandsInTheWayStays) {
   }
 }
 
+TEST(FolderWriter, TheInputFolderIsNoPlaceForTheOutput) {
+  const TempDir dir;
+  write_file(dir / "in/sub/x", "1");
+  fs::create_directory_symlink("in/sub", dir / "link");
+  fs::create_directory_symlink("in", dir / "in_link");
+  for (const char* out : {"in/out", "in/a/b/out", "in/sub/out", "link/out", "link/a/out", "none/../in/out", "in/sub"}) {
+    for (const char* source : {"in", "in/", "in_link"}) {
+      const auto writer = FolderWriter::create(dir / out, dir / source);
+      ASSERT_FALSE(writer.ok()) << out;
+      EXPECT_EQ(writer.error().kind, ErrorKind::kUsage);
+      EXPECT_TRUE(holds(writer.error().message, "the output lies inside the input folder; choose another")) << out;
+    }
+  }
+  EXPECT_EQ(std::distance(fs::recursive_directory_iterator(dir / "in"), fs::recursive_directory_iterator()), 2);
+  EXPECT_EQ(error_of(dir / "in_out", dir / "in"), "no error");
+  EXPECT_EQ(error_of(dir / "in/../out", dir / "in"), "no error");
+}
+
 TEST(FolderWriter, AMissingSourceFileIsNamed) {
   const TempDir dir;
   auto writer = FolderWriter::create(dir / "out", dir / "in");

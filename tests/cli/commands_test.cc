@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "cli/progress_bar.h"
 #include "octavo/base/json.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/run_command.h"
@@ -100,29 +101,58 @@ TEST(Commands, EveryHelpHasPurposeAndExample) {
   EXPECT_NE(run_octavo({"--version"}).out.find("octavo "), std::string::npos);
 }
 
-TEST(Commands, CompletionScriptsAreValidShell) {
-  const auto bash = run_octavo({"completion", "bash"});
-  EXPECT_EQ(bash.exit_code, 0);
+// What bash would offer for the last of `words`.
+std::string bash_offers(const std::string& words) {
   const test::TempDir dir;
-  test::write_file(dir / "completion.bash", bash.out);
-  // A completion of "octavo quantize --sch" must offer --scheme.
+  test::write_file(dir / "completion.bash", run_octavo({"completion", "bash"}).out);
   const std::string script = fmt::format(
-      "source '{}' && COMP_WORDS=(octavo quantize --sch) COMP_CWORD=2 && _octavo && echo \"${{COMPREPLY[*]}}\" > '{}'",
-      (dir / "completion.bash").string(), (dir / "reply").string());
-  ASSERT_EQ(std::system(fmt::format("bash -c \"{}\"",
-                                    [&] {
-                                      std::string escaped;
-                                      for (const char c : script) {
-                                        if (c == '"' || c == '$') escaped += '\\';
-                                        escaped += c;
-                                      }
-                                      return escaped;
-                                    }())
-                            .c_str()),
-            0);
-  EXPECT_EQ(test::read_file(dir / "reply"), "--scheme\n");
-  EXPECT_EQ(run_octavo({"completion", "zsh"}).exit_code, 0);
+      "source '{}'\nCOMP_WORDS=({})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n_octavo\n"
+      "echo \"${{COMPREPLY[*]}}\" > '{}'\n",
+      (dir / "completion.bash").string(), words, (dir / "reply").string());
+  test::write_file(dir / "script", script);
+  EXPECT_EQ(std::system(fmt::format("bash '{}'", (dir / "script").string()).c_str()), 0);
+  return test::read_file(dir / "reply");
+}
+
+TEST(Commands, CompletionScriptsAreValidShell) {
+  EXPECT_EQ(bash_offers("octavo quantize --sch"), "--scheme\n");
+  EXPECT_EQ(bash_offers("octavo quantize --scheme ''"), "dynamic block tensor weight-only\n");
+  EXPECT_EQ(bash_offers("octavo quantize m --scheme = b"), "block\n");  // --scheme=b
+  EXPECT_EQ(bash_offers("octavo quantize --format f"), "fp8\n");
+  EXPECT_EQ(bash_offers("octavo quantize --dtype ''"), "e4m3 e5m2\n");
+  EXPECT_EQ(bash_offers("octavo quantize --edge ''"), "partial channel\n");
+  EXPECT_EQ(bash_offers("octavo quantize --scale-dtype ''"), "f32 bf16\n");
+  EXPECT_EQ(bash_offers("octavo quantize --nonfinite ''"), "error zero\n");
+  EXPECT_EQ(bash_offers("octavo import --dtype ''"), "bf16 f32 f16\n");
+  EXPECT_EQ(bash_offers("octavo verify --for ''"), "vllm sglang transformers\n");
+  EXPECT_NE(run_octavo({"completion", "fish"}).out.find("-l for -x -a 'vllm sglang transformers'"), std::string::npos);
+  EXPECT_NE(run_octavo({"completion", "zsh"}).out.find("\"verify --for\") compadd -- vllm"), std::string::npos);
   EXPECT_EQ(run_octavo({"completion", "tcsh"}).exit_code, 2);
+}
+
+TEST(Commands, DequantizeSaysPtAndNamesWhatItLeavesOut) {
+  const test::TempDir dir;
+  const std::string source = test::tiny_model().write(dir / "source"), out = dir / "out";
+  ASSERT_EQ(run_octavo({"quantize", source, "-o", out, "--quiet"}).exit_code, 0);
+  // Take the metadata out; spaces keep the header's length.
+  std::string bytes = test::read_file(out + "/model.safetensors");
+  const std::string metadata = "\"__metadata__\":{\"format\":\"pt\"},";
+  const std::size_t at = bytes.find(metadata);
+  ASSERT_NE(at, std::string::npos);
+  test::write_file(out + "/model.safetensors", bytes.replace(at, metadata.size(), std::string(metadata.size(), ' ')));
+  test::write_file(out + "/onnx/notes.txt", "x");
+  const auto run = run_octavo({"dequantize", out, "-o", dir / "back", "--quiet"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_NE(run.err.find("warning: onnx/ is not copied"), std::string::npos) << run.err;
+  EXPECT_NE(test::read_file(dir / "back/model.safetensors").find(metadata), std::string::npos);
+}
+
+TEST(Commands, ProgressIsCutBetweenCharacters) {
+  EXPECT_EQ(cli::cut_at_character("aé€", 6), "aé€");
+  EXPECT_EQ(cli::cut_at_character("aé€", 5), "aé");
+  EXPECT_EQ(cli::cut_at_character("aé€", 3), "aé");
+  EXPECT_EQ(cli::cut_at_character("aé€", 2), "a");
+  EXPECT_EQ(cli::cut_at_character("é", 1), "");
 }
 
 // The forced instruction sets write the same bytes.

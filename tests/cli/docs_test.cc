@@ -17,14 +17,14 @@ TEST(Docs, CliPageNamesEveryCommandAndOption) {
   std::size_t commands = 0, options = 0;
   for (std::string line; std::getline(lines, line);) {
     // complete -c octavo -n __fish_use_subcommand -a NAME -d ... | ... -n '... from NAME' -l OPTION
-    if (const auto at = line.find(" -a "); at != std::string::npos) {
+    if (const auto option = line.find(" -l "); option != std::string::npos) {
+      const std::string name = "`--" + line.substr(option + 4, line.find(' ', option + 4) - option - 4);
+      EXPECT_NE(page.find(name), std::string::npos) << name;
+      ++options;
+    } else if (const auto at = line.find(" -a "); at != std::string::npos) {
       const std::string name = line.substr(at + 4, line.find(' ', at + 4) - at - 4);
       EXPECT_NE(page.find("## octavo " + name), std::string::npos) << name;
       ++commands;
-    } else if (const auto option = line.find(" -l "); option != std::string::npos) {
-      const std::string name = "`--" + line.substr(option + 4);
-      EXPECT_NE(page.find(name), std::string::npos) << name;
-      ++options;
     }
   }
   EXPECT_GE(commands, 6u);
