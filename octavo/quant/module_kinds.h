@@ -32,7 +32,8 @@ inline bool is_other_modality(std::string_view c) {
                     "patch_merger", "token2wav"});
 }
 inline bool is_router(std::string_view c) {
-  return contains(c, "router") || one_of(c, {"gate", "gating", "shared_expert_gate", "shared_experts_gate"});
+  return contains(c, "router") ||
+         one_of(c, {"gate", "gating", "shared_expert_gate", "shared_experts_gate", "expert_gate", "moe_gate"});
 }
 inline bool is_norm(std::string_view c) { return contains(c, "norm") || c == "ln" || c.starts_with("ln_"); }
 inline bool is_mtp(std::string_view c) { return one_of(c, {"mtp", "mtp_layers", "nextn", "nextn_layers"}); }

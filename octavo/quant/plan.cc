@@ -195,7 +195,7 @@ class Planner {
     for (std::size_t s = 0; s < entries.size(); ++s) {
       const Shard& shard = checkpoint_.shards()[s];
       auto metadata = shard.metadata;
-      metadata.try_emplace("format", "pt");  // transformers refuses files without it
+      metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
       OCTAVO_ASSIGN(std::string header, lay_out_safetensors(entries[s], metadata).context(shard.name));
       std::uint64_t data = 0;
       for (const TensorEntry& entry : entries[s]) {

@@ -66,7 +66,7 @@ std::vector<Row> wrong_commands() {
          b.config()["tie_word_embeddings"] = true;
          b.write(dir / "m");
        },
-       quantize({"--lm-head"}), kFailure, "the model has no output head of its own; it is tied to the embedding"},
+       quantize({"--lm-head"}), kFailure, "the output head is tied to the embedding"},
       {"malformed expression",
        {},
        quantize({"--ignore", "re:("}),
