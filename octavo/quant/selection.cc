@@ -243,7 +243,11 @@ class Selector {
     std::string best, word;
     for (const char c : pattern) {
       const bool in_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-      word = in_word ? word + c : std::string();
+      if (in_word) {
+        word += c;
+      } else {
+        word.clear();
+      }
       if (word.size() >= best.size()) best = word;
     }
     return best;
