@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 
+#include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 
 namespace octavo {
@@ -241,8 +242,6 @@ std::string describe_group(const QuantizationGroup& group) {
   if (group.activation == ActivationScheme::kDynamicGroup) activations += fmt::format(" of {}", group.activation_group);
   return fmt::format("{}, {}", weights, activations);
 }
-
-std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 }  // namespace
 

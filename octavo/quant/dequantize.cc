@@ -105,7 +105,7 @@ class Dequantizer {
     for (std::size_t s = 0; s < entries.size(); ++s) {
       const Shard& shard = checkpoint_.shards()[s];
       auto metadata = shard.metadata;
-      metadata.try_emplace("format", "pt");  // transformers refuses files without it
+      metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
       OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
       std::uint64_t data = 0;
       for (const TensorEntry& entry : entries[s]) {

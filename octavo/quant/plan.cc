@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/model_config.h"
 #include "octavo/quant/module_kinds.h"
@@ -24,8 +25,6 @@ std::optional<std::string> experts_block(std::string_view module) {
   if (at == std::string_view::npos) return std::nullopt;
   return std::string(module.substr(0, at + kExperts.size() - 1));
 }
-
-std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 bool divides(const WeightEncoding& e, const Shape& shape) {
   return shape[0] % e.block_n == 0 && shape[1] % e.block_k == 0;

@@ -9,13 +9,12 @@
 #include <filesystem>
 #include <unordered_set>
 
+#include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/model_config.h"
 
 namespace octavo::verify {
 namespace {
-
-std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 DType dtype_of(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
 
