@@ -3,8 +3,8 @@
 # everything there it prints nothing and needs no rights. Further package names may be given as arguments.
 set -eu
 
-packages="g++ cmake ninja-build ccache pkg-config libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libgtest-dev \
-python3 python3-pip $*"
+packages="g++ cmake ninja-build ccache pkg-config libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev \
+libutf8proc-dev libgtest-dev python3 python3-pip $*"
 
 command -v dpkg-query >/dev/null || {
   echo "setup: not a Debian system; install by hand: $packages" >&2
