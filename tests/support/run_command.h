@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,9 +14,10 @@ struct CommandResult {
   std::string err;     // standard error
 };
 
-// Runs `octavo ARGS...` with an empty standard input and `environment` ("NAME", "value") added to this process's.
-// A run of more than a minute is killed.
+// Runs `octavo ARGS...` with `environment` ("NAME", "value") added to this process's and `input` (none: empty) as
+// standard input. A run of more than a minute is killed.
 CommandResult run_octavo(const std::vector<std::string>& args,
-                         const std::vector<std::pair<std::string, std::string>>& environment = {});
+                         const std::vector<std::pair<std::string, std::string>>& environment = {},
+                         std::string_view input = {});
 
 }  // namespace octavo::test
