@@ -52,6 +52,8 @@ class Decoder {
  private:
   struct Workspace;
   Decoder(const LoadedModel& model, backend::Backend& backend, std::uint64_t max_tokens);
+  Status check(const BatchPlan& plan, const backend::KvCache& cache) const;
+  backend::Matrix logit_tile(std::uint64_t begin, std::uint64_t count);  // of the kept rows, at most a tile
   const LoadedModel* model_;
   backend::Backend* backend_;
   std::uint64_t max_tokens_;

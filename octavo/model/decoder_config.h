@@ -22,7 +22,8 @@ struct RopeConfig {
   double theta = 10000;
   double partial_rotary_factor = 1;  // of head_dim, from its beginning
   double factor = 1;
-  std::uint64_t original_max_position = 0;           // dynamic, yarn, llama3; 0: max_position_embeddings
+  std::uint64_t trained_positions = 0;               // dynamic: max_position_embeddings
+  std::uint64_t original_max_position = 0;           // yarn, llama3: absent, max_position_embeddings
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   double beta_fast = 32, beta_slow = 1;              // yarn
   std::optional<double> attention_factor;            // yarn
@@ -35,7 +36,7 @@ struct DecoderConfig {
   std::string model_type;
   std::uint64_t layers = 0, hidden = 0, intermediate = 0, vocab = 0;
   std::uint64_t heads = 0, kv_heads = 0, head_dim = 0;
-  std::uint64_t max_positions = 0;
+  std::uint64_t max_positions = 0;  // of a sequence: max_position_embeddings, times the factor where rope is scaled
   float norm_eps = 1e-6f;
   backend::GatedActivation activation = backend::GatedActivation::kSilu;
   bool tie_word_embeddings = false;

@@ -57,8 +57,8 @@ struct LoadReport {
   std::map<std::string, std::uint64_t> resident;  // dtype ("F8_E4M3", "BF16") -> bytes, scales and biases included
   std::uint64_t resident_bytes() const;
   std::uint64_t fp8_linears = 0;
-  std::string weights;                    // "FP8 E4M3, 128x128 blocks", "BF16"
-  std::string activations;                // "BF16 (W8A16)", "E4M3 per token (W8A8)"
+  std::string weights;                    // "F8_E4M3 128x128 blocks"; "BF16"
+  std::string activations;                // W8A8: "E4M3 per token"; "" where nothing is rounded to FP8
   std::vector<std::string> warnings;      // tensors that were not used, ...
   std::vector<std::string> edge_channel;  // modules that --edge channel gave per-channel scales
 };
@@ -71,8 +71,7 @@ struct LoadedModel {
 
 // Checks config.json against the tensors (missing, wrong shape, contradictions: one sentence each, before any data is
 // read), asks whether memory suffices, then reads in parallel, straight into the backend's layout: at no time is there
-// a second copy of a weight. Folders that no FP8 weight comes from are run as they are.
-Result<LoadedModel> load_model(const std::filesystem::path& folder, backend::Backend& backend,
-                               const LoadOptions& options);
+// a second copy of a weight.
+Result<LoadedModel> load_model(const Checkpoint& checkpoint, backend::Backend& backend, const LoadOptions& options);
 
 }  // namespace octavo::model

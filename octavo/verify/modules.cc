@@ -8,6 +8,7 @@
 
 #include "octavo/base/name_matcher.h"
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/group_targets.h"
 
 namespace octavo::verify {
 namespace {
@@ -117,53 +118,6 @@ class PlainNames {
   std::unordered_set<std::string> entries_;
 };
 
-// Targets of one config group: names and patterns, and whether linears as a class are meant.
-struct Targets {
-  NameMatcher names;
-  bool linears = false;
-};
-
-// A class of modules ("Linear", "LlamaAttention"), not a name.
-bool is_class_name(std::string_view target) {
-  return !target.starts_with("re:") && !contains(target, ".") && !target.empty() && target[0] >= 'A' &&
-         target[0] <= 'Z';
-}
-
-Result<std::vector<Targets>> compile_targets(const QuantizationInfo& info) {
-  std::vector<Targets> out;
-  for (const QuantizationGroup& group : info.groups) {
-    Targets targets;
-    std::vector<std::string> names;
-    for (const std::string& target : group.targets) {
-      if (!is_class_name(target)) {
-        names.push_back(target);
-      } else if (contains(target, "Linear")) {
-        targets.linears = true;
-      }
-    }
-    OCTAVO_ASSIGN(targets.names, NameMatcher::compile(names, /*globs=*/false));
-    out.push_back(std::move(targets));
-  }
-  return out;
-}
-
-// Names win over classes, whatever the order of the groups; among equals the first group.
-Status find_group(const std::vector<Targets>& groups, Module& module) {
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    OCTAVO_ASSIGN(const bool named, groups[i].names.matches(module.name));
-    if (named) {
-      module.group = i;
-      module.targeted_by_name = true;
-      return {};
-    }
-  }
-  if (module.role == Role::kEmbedding || module.role == Role::kOther) return {};
-  for (std::size_t i = 0; i < groups.size() && !module.group; ++i) {
-    if (groups[i].linears) module.group = i;
-  }
-  return {};
-}
-
 struct Family {
   std::string_view name;
   std::array<std::string_view, 3> leaves;  // in the order of the fused parameter
@@ -240,7 +194,7 @@ void find_experts(Subject& subject) {
 void find_idle_entries(Subject& subject, const TensorNames& names) {
   std::unordered_set<std::string_view> seen;
   const auto look = [&](const std::string& entry) {
-    if (entry.starts_with("re:") || is_class_name(entry) || entry == "lm_head" || !seen.insert(entry).second) return;
+    if (entry.starts_with("re:") || is_class_target(entry) || entry == "lm_head" || !seen.insert(entry).second) return;
     if (!names.names_something(entry)) subject.idle_entries.push_back(entry);
   };
   for (const QuantizationGroup& group : subject.info.groups) {
@@ -290,7 +244,7 @@ Result<Subject> describe_subject(const Checkpoint& checkpoint, const Quantizatio
   read_model_keys(subject);
 
   const TensorNames names(checkpoint);
-  OCTAVO_ASSIGN(const auto targets, compile_targets(info));
+  OCTAVO_ASSIGN(const GroupTargets targets, GroupTargets::compile(info));
   const bool plain = info.dialect == Dialect::kFp8;
   const PlainNames plain_ignore(info.ignore);
   NameMatcher ignore;
@@ -306,7 +260,12 @@ Result<Subject> describe_subject(const Checkpoint& checkpoint, const Quantizatio
     module.weight = &tensor;
     module.role = role_of(tensor, module.name, names);
     module.scale = checkpoint.find(tensor.name + std::string(subject.scale_suffix()));
-    OCTAVO_TRY(find_group(targets, module));
+    const bool linear = module.role != Role::kEmbedding && module.role != Role::kOther;
+    OCTAVO_ASSIGN(const auto match, targets.find(module.name, linear));
+    if (match) {
+      module.group = match->group;
+      module.targeted_by_name = match->by_name;
+    }
     if (plain) {
       module.ignored_exactly = plain_ignore.exact(module.name);
       module.ignored = module.ignored_exactly || plain_ignore.within(module.name);

@@ -1,0 +1,345 @@
+// Loading: slots from headers, memory asked for, then bytes straight into the backend's layout.
+#include "octavo/model/weights.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "octavo/base/memory.h"
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+#include "octavo/fp8/half.h"
+#include "octavo/model/slots.h"
+#include "octavo/quant/cut_range.h"
+#include "octavo/quant/execute.h"
+#include "octavo/quant/online.h"
+#include "octavo/quant/plan.h"
+
+namespace octavo::model {
+namespace {
+
+using backend::InputRounding;
+using backend::LinearSpec;
+
+constexpr std::uint64_t kReadBytes = 4ull << 20;      // of one read; beyond it a larger read gains nothing
+constexpr std::uint64_t kLargestVector = 1ull << 26;  // bytes of a norm, a bias, a tensor's scales: they fit at once
+constexpr std::size_t kUnusedNamed = 3;               // unused tensors that a warning names
+
+std::vector<float> to_floats(DType dtype, std::span<const std::byte> bytes) {
+  std::vector<float> out(bytes.size() / dtype_bytes(dtype));
+  if (dtype == DType::kF32) {
+    std::memcpy(out.data(), bytes.data(), bytes.size());
+    return out;
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + 2 * i, 2);
+    out[i] = dtype == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
+  }
+  return out;
+}
+
+// A NaN among FP8 codes, or nullopt: its index. E4M3 has one NaN a sign, E5M2 three, FNUZ only 0x80.
+std::optional<std::uint64_t> find_nan(DType dtype, std::span<const std::byte> codes) {
+  const auto is_nan = [dtype](std::byte code) {
+    const auto c = static_cast<std::uint8_t>(code);
+    switch (dtype) {
+      case DType::kF8E4M3: return (c & 0x7F) == 0x7F;
+      case DType::kF8E5M2: return (c & 0x7F) > 0x7C;
+      default: return c == 0x80;
+    }
+  };
+  // Without an early end inside a stretch the loop is vectorised.
+  constexpr std::size_t kStretch = 4096;
+  for (std::size_t i = 0; i < codes.size(); i += kStretch) {
+    const auto part = codes.subspan(i, std::min(kStretch, codes.size() - i));
+    bool any = false;
+    for (const std::byte code : part) any |= is_nan(code);
+    if (any) return i + static_cast<std::uint64_t>(std::find_if(part.begin(), part.end(), is_nan) - part.begin());
+  }
+  return std::nullopt;
+}
+
+std::string granularity(const LinearSpec& s) {
+  if (s.block_n >= s.n && s.block_k >= s.k) return "per tensor";
+  if (s.block_n == 1 && s.block_k >= s.k) return "per channel";
+  if (s.block_n == 1) return fmt::format("groups of {}", s.block_k);
+  return fmt::format("{}x{} blocks", s.block_n, s.block_k);
+}
+
+std::string rounding_text(const InputRounding& r) {
+  switch (r.kind) {
+    case InputRounding::Kind::kNone: break;
+    case InputRounding::Kind::kDynamicToken: return "E4M3 per token";
+    case InputRounding::Kind::kDynamicGroup: return fmt::format("E4M3 per group of {}", r.group);
+    case InputRounding::Kind::kStatic: return "E4M3 static";
+  }
+  return "";
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, backend::Backend& backend, const LoadOptions& options, LoadedModel& out)
+      : checkpoint_(checkpoint), backend_(backend), options_(options), out_(out) {}
+
+  Status run() {
+    const auto start = std::chrono::steady_clock::now();
+    OCTAVO_ASSIGN(const auto info, parse_quantization(checkpoint_.config(), checkpoint_.config_path().string()));
+    OCTAVO_ASSIGN(slots_, find_slots(checkpoint_, out_.config, info, options_.activations, out_.weights));
+    if (options_.quantize) {
+      if (info) {
+        return failure("{} is already quantized ({}); online quantization takes BF16, FP16 or FP32 models",
+                       checkpoint_.dir().string(), info->describe());
+      }
+      OCTAVO_TRY(plan_online());
+    }
+    if (options_.check_memory) OCTAVO_TRY(check_memory());
+    for (LinearSlot& slot : slots_.linears) {
+      OCTAVO_ASSIGN(*slot.place, backend_.create_linear(slot.spec));
+    }
+    if (options_.quantize) {
+      OCTAVO_TRY(quantize_online());
+    } else {
+      OCTAVO_TRY(read_linears());
+    }
+    OCTAVO_TRY(read_small());
+    report(start);
+    return {};
+  }
+
+ private:
+  Status plan_online() {
+    OCTAVO_ASSIGN(quant::Plan plan, quant::make_plan(checkpoint_, *options_.quantize));
+    plan_ = std::move(plan);
+    for (LinearSlot& slot : slots_.linears) {
+      const quant::PlannedTensor* planned = quant::find_planned(checkpoint_, *plan_, slot.weight->name);
+      if (planned == nullptr || !planned->quantize) continue;
+      slot.spec.dtype = plan_->outputs[planned->output].dtype;
+      slot.spec.block_n = planned->encoding->block_n;
+      slot.spec.block_k = planned->encoding->block_k;
+      if (options_.activations == ActivationMode::kFp8) {
+        slot.spec.input = quant::input_rounding(plan_->spec, *planned->encoding);
+      }
+    }
+    return {};
+  }
+
+  Status check_memory() const {
+    std::uint64_t weights = 0;
+    for (const LinearSlot& slot : slots_.linears) weights += backend_.linear_bytes(slot.spec);
+    for (const VectorSlot& slot : slots_.vectors) weights += slot.tensor->shape[0] * sizeof(float);
+    const std::uint64_t buffers = options_.extra_bytes + quant::kOnlineWindow;
+    const std::uint64_t available = available_memory();
+    if (weights + buffers <= available) return {};
+    return failure("{} needs {} of memory ({} of weights, {} of cache and buffers), but {} are available",
+                   checkpoint_.dir().string(), human_bytes(weights + buffers), human_bytes(weights),
+                   human_bytes(buffers), human_bytes(available));
+  }
+
+  // Linears as they are: pieces of whole rows (or of one long row), read and packed in parallel.
+  Status read_linears() {
+    struct Piece {
+      const LinearSlot* slot;
+      std::uint64_t offset, bytes;
+    };
+    std::vector<Piece> pieces;
+    for (const LinearSlot& slot : slots_.linears) {
+      const std::uint64_t row = slot.spec.k * dtype_bytes(slot.weight->dtype);
+      const std::uint64_t step = row >= kReadBytes ? kReadBytes : kReadBytes / row * row;
+      for (std::uint64_t at = 0; at < slot.weight->bytes; at += step) {
+        pieces.push_back({&slot, at, std::min(step, slot.weight->bytes - at)});
+      }
+    }
+    std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(options_.threads));
+    return for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
+      const Piece& piece = pieces[i];
+      const CheckpointTensor& tensor = *piece.slot->weight;
+      std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+      buffer.resize(piece.bytes);
+      OCTAVO_TRY(checkpoint_.read(tensor, piece.offset, buffer));
+      if (is_fp8(tensor.dtype)) {
+        if (const auto nan = find_nan(tensor.dtype, buffer)) {
+          const std::uint64_t element = piece.offset + *nan, k = piece.slot->spec.k;
+          return failure("tensor \"{}\" in {}: NaN at [{}, {}]; the checkpoint is damaged", tensor.name,
+                         checkpoint_.shards()[tensor.shard].name, element / k, element % k);
+        }
+      }
+      pack(*piece.slot, tensor.dtype, piece.offset, buffer);
+      progress(tensor, piece.bytes);
+      return {};
+    });
+  }
+
+  void pack(const LinearSlot& slot, DType dtype, std::uint64_t offset, std::span<const std::byte> bytes) {
+    for (const quant::RangePart& part : quant::cut_range(slot.spec.k, dtype_bytes(dtype), offset, bytes.size())) {
+      backend_.pack(**slot.place, part.rectangle, bytes.subspan(part.begin, part.bytes));
+    }
+  }
+
+  void progress(const CheckpointTensor& tensor, std::uint64_t bytes) const {
+    if (options_.progress != nullptr) options_.progress->advance(bytes, tensor.name);
+  }
+
+  // Receives what `octavo quantize` would write.
+  class Sink final : public quant::TensorSink {
+   public:
+    explicit Sink(Loader& loader) : loader_(loader) {
+      const quant::Plan& plan = *loader.plan_;
+      std::unordered_map<const CheckpointTensor*, const LinearSlot*> by_tensor;
+      for (const LinearSlot& slot : loader.slots_.linears) by_tensor[slot.weight] = &slot;
+      slots_.resize(plan.outputs.size());
+      scales_.resize(plan.outputs.size());
+      for (std::size_t i = 0; i < plan.outputs.size(); ++i) {
+        const quant::PlannedTensor& planned = plan.tensors[plan.outputs[i].tensor];
+        const auto it = by_tensor.find(&loader.checkpoint_.tensors()[planned.source]);
+        if (it == by_tensor.end()) continue;
+        slots_[i] = it->second;
+        if (planned.scale == i) scales_[i].resize(plan.outputs[i].bytes / dtype_bytes(plan.outputs[i].dtype));
+      }
+    }
+
+    Status write(std::uint32_t output, std::uint64_t offset, std::span<const std::byte> bytes) override {
+      const LinearSlot* slot = slots_[output];
+      if (slot == nullptr) return {};  // a norm or a bias: read on its own; or a tensor the model does not use
+      const DType dtype = loader_.plan_->outputs[output].dtype;
+      if (scales_[output].empty()) {
+        loader_.pack(*slot, dtype, offset, bytes);
+        return {};
+      }
+      const std::vector<float> values = to_floats(dtype, bytes);
+      std::copy(values.begin(), values.end(),
+                scales_[output].begin() + static_cast<std::ptrdiff_t>(offset / dtype_bytes(dtype)));
+      return {};
+    }
+
+    void set_scales() {
+      for (std::size_t i = 0; i < slots_.size(); ++i) {
+        if (!scales_[i].empty()) loader_.backend_.set_scales(**slots_[i]->place, scales_[i]);
+      }
+    }
+
+   private:
+    Loader& loader_;
+    std::vector<const LinearSlot*> slots_;    // by output; null: nothing of the model's linears
+    std::vector<std::vector<float>> scales_;  // by output; empty: not a scale
+  };
+
+  Status quantize_online() {
+    Sink sink(*this);
+    quant::ExecuteOptions options;
+    options.threads = options_.threads;
+    options.isa = options_.isa;
+    options.progress = options_.progress;
+    OCTAVO_TRY(quant::encode_tensors(checkpoint_, *plan_, sink, options));
+    sink.set_scales();
+    return {};
+  }
+
+  Result<std::vector<float>> read_vector(const CheckpointTensor& tensor) const {
+    if (tensor.bytes > kLargestVector) return failure("tensor \"{}\": has {} bytes", tensor.name, tensor.bytes);
+    std::vector<std::byte> bytes(tensor.bytes);
+    OCTAVO_TRY(checkpoint_.read(tensor, 0, bytes));
+    return to_floats(tensor.dtype, bytes);
+  }
+
+  // Norms, biases, and the scales that the checkpoint holds.
+  Status read_small() {
+    for (const VectorSlot& slot : slots_.vectors) {
+      OCTAVO_ASSIGN(const std::vector<float> values, read_vector(*slot.tensor));
+      OCTAVO_ASSIGN(*slot.place, backend_.create_buffer(values.size()));
+      backend_.upload(values, (*slot.place)->matrix(1, values.size()));
+      progress(*slot.tensor, slot.tensor->bytes);
+    }
+    for (const LinearSlot& slot : slots_.linears) {
+      if (slot.bias != nullptr) {
+        OCTAVO_ASSIGN(const std::vector<float> bias, read_vector(*slot.bias));
+        backend_.set_bias(**slot.place, bias);
+      }
+      if (slot.scale == nullptr) continue;
+      OCTAVO_ASSIGN(const std::vector<float> scales, checkpoint_.read_scales(*slot.scale, kLargestVector));
+      const auto broken = std::find_if(scales.begin(), scales.end(), [](float s) { return !std::isfinite(s); });
+      if (broken != scales.end()) {
+        return failure("tensor \"{}\" in {}: the scale at index {} is {}; the checkpoint is damaged", slot.scale->name,
+                       checkpoint_.shards()[slot.scale->shard].name, broken - scales.begin(), *broken);
+      }
+      backend_.set_scales(**slot.place, scales);
+    }
+    OCTAVO_TRY(read_cache_scales(slots_.k_scales, out_.weights.k_scales));
+    return read_cache_scales(slots_.v_scales, out_.weights.v_scales);
+  }
+
+  Status read_cache_scales(const std::vector<const CheckpointTensor*>& tensors, std::vector<float>& out) const {
+    if (std::all_of(tensors.begin(), tensors.end(), [](const auto* t) { return t == nullptr; })) return {};
+    out.assign(tensors.size(), 1.0f);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      if (tensors[i] == nullptr) continue;
+      OCTAVO_ASSIGN(const std::vector<float> values, checkpoint_.read_scales(*tensors[i], kLargestVector));
+      if (values.size() != 1 || !(values[0] > 0) || !std::isfinite(values[0])) {
+        return failure("tensor \"{}\": must hold one positive finite scale", tensors[i]->name);
+      }
+      out[i] = values[0];
+    }
+    return {};
+  }
+
+  void report(std::chrono::steady_clock::time_point start) {
+    LoadReport& r = out_.report;
+    std::set<std::string> weights, activations, kept;
+    for (const LinearSlot& slot : slots_.linears) {
+      const LinearWeight& weight = **slot.place;
+      r.resident[std::string(dtype_name(weight.stored_dtype()))] += weight.resident_bytes();
+      if (!is_fp8(slot.spec.dtype)) {
+        kept.emplace(dtype_name(weight.stored_dtype()));
+        continue;
+      }
+      ++r.fp8_linears;
+      weights.insert(fmt::format("{} {}", dtype_name(slot.spec.dtype), granularity(slot.spec)));
+      if (const std::string text = rounding_text(slot.spec.input); !text.empty()) activations.insert(text);
+    }
+    for (const VectorSlot& slot : slots_.vectors) r.resident["F32"] += slot.tensor->shape[0] * sizeof(float);
+    r.weights = fmt::format("{}", fmt::join(weights.empty() ? kept : weights, ", "));
+    r.activations = fmt::format("{}", fmt::join(activations, ", "));
+    r.source_bytes = checkpoint_.data_bytes();
+    if (plan_) {
+      r.edge_channel = plan_->edge_channel;
+      r.warnings = plan_->warnings;
+    }
+    if (!slots_.unused.empty()) {
+      const std::size_t named = std::min(kUnusedNamed, slots_.unused.size());
+      r.warnings.push_back(fmt::format(
+          "{} tensor{} of the folder {} not used: {}{}", slots_.unused.size(), slots_.unused.size() == 1 ? "" : "s",
+          slots_.unused.size() == 1 ? "is" : "are",
+          fmt::join(slots_.unused.begin(), slots_.unused.begin() + static_cast<std::ptrdiff_t>(named), ", "),
+          slots_.unused.size() > named ? ", ..." : ""));
+    }
+    r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  const Checkpoint& checkpoint_;
+  backend::Backend& backend_;
+  const LoadOptions& options_;
+  LoadedModel& out_;
+  Slots slots_;
+  std::optional<quant::Plan> plan_;
+};
+
+}  // namespace
+
+std::uint64_t LoadReport::resident_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [dtype, count] : resident) bytes += count;
+  return bytes;
+}
+
+Result<LoadedModel> load_model(const Checkpoint& checkpoint, backend::Backend& backend, const LoadOptions& options) {
+  LoadedModel out;
+  OCTAVO_ASSIGN(out.config, parse_decoder_config(checkpoint.config(), checkpoint.config_path().string()));
+  OCTAVO_TRY(Loader(checkpoint, backend, options, out).run());
+  return out;
+}
+
+}  // namespace octavo::model
