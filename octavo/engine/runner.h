@@ -1,10 +1,11 @@
-// A model ready to run: folder -> backend, weights, tokenizer, templates. What generate, score and chat share.
+// A model ready to run: folder -> backend, weights, decoder, cache, tokenizer. What generate, score and chat share.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "octavo/backend/backend.h"
 #include "octavo/model/decoder.h"
@@ -12,31 +13,58 @@
 
 namespace octavo::engine {
 
+// Tokens of a sequence where none are asked for: a model's own maximum may be a million, and its cache hundreds of GB.
+inline constexpr std::uint64_t kDefaultContext = 8192;
+inline constexpr std::uint64_t kDefaultChunk = 512;
+
 struct RunnerOptions {
   backend::Compute compute = backend::Compute::kBF16;
-  std::optional<backend::KvDType> kv_dtype;  // nullopt: F32 with Compute::kF32, else BF16
-  std::uint64_t context = 0;                 // tokens of one sequence; 0: the model's max_position_embeddings, capped
-  std::uint64_t sequences = 1;               // at once
-  std::uint64_t chunk = 512;                 // prompt tokens a step
-  Isa isa = Isa::kScalar;
-  int threads = 1;
-  model::LoadOptions load;
+  std::optional<model::ActivationMode> activations;  // nullopt: W8A8 where the machine has FP8 units, else W8A16
+  std::optional<backend::KvDType> kv_dtype;          // nullopt: F32 with Compute::kF32, else BF16
+  std::uint64_t context = 0;            // tokens of one sequence; 0: the model's maximum, at most kDefaultContext
+  std::uint64_t sequences = 1;          // at once
+  std::uint64_t cache_tokens = 0;       // that the cache has room for; 0: sequences * context. At least one context
+  std::uint64_t chunk = kDefaultChunk;  // prompt tokens a step
+  model::LoadOptions load;  // its isa and threads are the run's; `activations` and `extra_bytes` are set here
 };
 
-// Owns everything. Move-only.
+// Owns everything. Move-only; one thread at a time.
 struct Runner {
   std::unique_ptr<backend::Backend> backend;
   std::unique_ptr<model::LoadedModel> model;
   std::unique_ptr<model::Decoder> decoder;
   std::unique_ptr<backend::KvCache> cache;
-  std::optional<text::Tokenizer> tokenizer;
+  std::optional<text::Tokenizer> tokenizer;  // nullopt: the folder has none
   model::GenerationDefaults defaults;
-  std::uint64_t context = 0, sequences = 0, chunk = 0;
+  std::vector<std::int32_t> end_tokens;  // sorted: generation_config's or config's, and the tokenizer's own
+  std::uint64_t context = 0, chunk = 0;
+  std::uint64_t step_tokens = 0;  // the most that decoder takes in a step: chunk, or the sequences where they are more
+  bool w8a16_by_default = false;  // FP8 weights on a machine without FP8 units, and nobody asked
 
-  // "FP8 E4M3 128x128 blocks, activations BF16 (W8A16: ...), compute bf16, KV cache BF16, cpu avx512, 2 threads"
+  // Tokens whose keys and values stand in the cache's blocks 0, 1, 2, ... in this order: a prompt that begins with
+  // them need not compute them again. Kept by generate(); whoever else writes to the cache clears it.
+  std::vector<std::int32_t> cached;
+
+  const model::DecoderConfig& config() const { return model->config; }
+  // One line: what the numbers of this run are.
+  // "FP8 E4M3, 128x128 blocks; activations BF16 (W8A16); compute bf16; KV cache bf16; cpu avx512, 2 threads"
   std::string describe() const;
 };
 
-Result<Runner> open_runner(const std::filesystem::path& folder, const RunnerOptions& options);
+// What a folder is, before its weights are read: cheap. Whoever knows its prompts chooses the context by this.
+struct RunnerFolder {
+  Checkpoint checkpoint;
+  model::DecoderConfig config;
+  model::GenerationDefaults defaults;
+  std::optional<text::Tokenizer> tokenizer;  // nullopt: the folder has none
+
+  // `asked` tokens (0: the default) as a context of this model; a failure when it has fewer positions.
+  Result<std::uint64_t> context(std::uint64_t asked) const;
+};
+Result<RunnerFolder> read_runner_folder(const std::filesystem::path& folder);
+
+// Loads the weights. Failures: what load_model refuses (memory among it), a context beyond the model's, online
+// quantization of a checkpoint that is in FP8 already.
+Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options);
 
 }  // namespace octavo::engine

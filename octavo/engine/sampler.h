@@ -1,4 +1,9 @@
-// From logits to a token: penalties, temperature, top-k, top-p, min-p, and a generator of its own a request.
+// From logits to a token: penalty, temperature, min-p, top-k, top-p, and one random number a token.
+//
+// Names, meanings and order are vLLM's (v1/sample/sampler.py): repetition penalty; at temperature 0 the most likely
+// token; else logits / temperature, min-p, top-k, top-p, each over what the one before left. Reported logprobs and
+// ranks are of the model's own distribution, before all of this ("raw_logprobs"). Where vLLM leaves ties open, the
+// smaller id wins; top-k keeps every token that is as likely as the k-th, as vLLM does.
 #pragma once
 
 #include <cstdint>
@@ -9,22 +14,25 @@
 
 namespace octavo::engine {
 
-// Names and meanings are vLLM's SamplingParams.
 struct SamplingParams {
-  double temperature = 1;         // 0: the most likely token
+  double temperature = 1;         // 0 (or below kGreedyTemperature): the most likely token
   std::int64_t top_k = 0;         // 0 or -1: all
   double top_p = 1;               // (0, 1]
   double min_p = 0;               // [0, 1]: of the most likely token's probability
   double repetition_penalty = 1;  // > 0; over prompt and output
   std::uint64_t seed = 0;
 };
-// A usage error that names the value.
+inline constexpr double kGreedyTemperature = 1e-5;
+
+// A usage error that names the option and the value.
 Status check_sampling(const SamplingParams& params);
 
 struct TokenLogprob {
   std::int32_t token = 0;
-  float logprob = 0;  // natural logarithm, of the model's distribution before temperature and cuts
+  float logprob = 0;  // natural logarithm
   std::int32_t rank = 1;
+
+  friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
 struct Sample {
@@ -32,19 +40,38 @@ struct Sample {
   std::vector<TokenLogprob> top;  // the most likely ones, best first; ties by smaller id
 };
 
+// Puts a logprob and a rank that were computed elsewhere in place of the sample's own, in `top` too.
+void set_chosen_logprob(Sample& sample, float logprob, std::int32_t rank);
+
+// log(sum(exp(logits))), in FP64 and in order of the ids. NaN when a logit is NaN or +infinity.
+double log_sum_exp(std::span<const float> logits);
+// 1 + the number of larger logits.
+std::int32_t rank_of(std::span<const float> logits, std::int32_t token);
+// The `count` most likely tokens (fewer in a smaller vocabulary), best first; ties by smaller id, with
+// equal ranks. `normalizer`: log_sum_exp(logits). No logit is NaN.
+std::vector<TokenLogprob> most_likely(std::span<const float> logits, std::size_t count, double normalizer);
+
 // One a request. Deterministic: the i-th token of a request depends on the logits, the parameters, the seed, `stream`
-// and i alone, not on the batch nor on the machine's random device.
+// and i alone, not on the batch nor on the machine's random device. One thread at a time.
 class Sampler {
  public:
   Sampler(const SamplingParams& params, std::uint64_t stream) : params_(params), stream_(stream) {}
-  // `history`: prompt and output so far. `top`: how many of the most likely to report.
-  Sample sample(std::span<const float> logits, std::span<const std::int32_t> history, std::uint64_t index, int top);
+
+  // `history`: prompt and output so far, ids inside the vocabulary. `top` < 0: neither logprob nor rank is reported (0
+  // and 1 stand there); k >= 0: both, and the k most likely. A failure where a logit is NaN or +infinity.
+  Result<Sample> sample(std::span<const float> logits, std::span<const std::int32_t> history, std::uint64_t index,
+                        int top);
 
  private:
+  std::span<const float> penalized(std::span<const float> logits, std::span<const std::int32_t> history);
+  std::int32_t draw(std::span<const float> logits, std::uint64_t index);
+
   SamplingParams params_;
-  std::uint64_t stream_;  // the index among --n
-  std::vector<float> work_;
-  std::vector<std::int32_t> order_;
+  std::uint64_t stream_;               // the number of the continuation among --n
+  std::vector<float> penalized_;       // [vocab]
+  std::vector<std::int32_t> seen_;     // distinct ids of the history
+  std::vector<std::int32_t> kept_;     // ids that may be drawn
+  std::vector<double> probabilities_;  // of kept_, not normalized
 };
 
 }  // namespace octavo::engine

@@ -18,10 +18,13 @@ struct Scores {
   std::vector<std::vector<TokenLogprob>> top;  // per token, with `top` > 0; entry 0 is empty
 };
 
+// Called in order as sequence `index` is finished; an error ends the run.
+using ScoreSink = std::function<Status(std::size_t index, const Scores& scores)>;
+
 // Scores every sequence, packed into steps of at most runner.chunk tokens; the result of one does not depend on the
-// others. An empty sequence gives empty scores. A sequence longer than the context, or a token outside the vocabulary,
-// is a failure that names the sequence's index. `done(i)` is called in order as sequence i is finished; may be empty.
+// others. An empty sequence gives empty scores. A sequence longer than the context, a token outside the vocabulary, or
+// logits that are not finite are failures that name the sequence's index. `done` may be empty.
 Result<std::vector<Scores>> score(Runner& runner, std::span<const std::vector<std::int32_t>> sequences, int top,
-                                  const std::function<Status(std::size_t index, const Scores& scores)>& done);
+                                  const ScoreSink& done);
 
 }  // namespace octavo::engine

@@ -1,0 +1,123 @@
+// From a folder to something that computes.
+#include "octavo/engine/runner.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+
+#include "octavo/backend/cpu/cpu_backend.h"
+#include "octavo/checkpoint/quantization.h"
+#include "octavo/engine/kv_blocks.h"
+
+namespace octavo::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder without any of these has no tokenizer; one that has them must have a good one.
+bool has_tokenizer(const fs::path& folder) {
+  constexpr std::array kFiles = {"tokenizer.json", "vocab.json", "tokenizer.model"};
+  return std::any_of(kFiles.begin(), kFiles.end(), [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(folder / name, ignored);
+  });
+}
+
+std::vector<std::int32_t> find_end_tokens(const RunnerFolder& folder) {
+  std::vector<std::int32_t> out =
+      folder.defaults.eos_token_ids.empty() ? folder.config.eos_token_ids : folder.defaults.eos_token_ids;
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+}  // namespace
+
+Result<std::uint64_t> RunnerFolder::context(std::uint64_t asked) const {
+  if (asked > config.max_positions) {
+    return failure("a context of {} tokens is asked for, but the model has {} positions (max_position_embeddings)",
+                   asked, config.max_positions);
+  }
+  return asked != 0 ? asked : std::min(config.max_positions, kDefaultContext);
+}
+
+Result<RunnerFolder> read_runner_folder(const fs::path& folder) {
+  OCTAVO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
+  const std::string origin = checkpoint.config_path().string();
+  if (!checkpoint.has_config()) return failure("{}: missing; it says what the model is", origin);
+  OCTAVO_ASSIGN(model::DecoderConfig config, model::parse_decoder_config(checkpoint.config(), origin));
+  OCTAVO_ASSIGN(model::GenerationDefaults defaults, model::read_generation_defaults(folder));
+  RunnerFolder out{std::move(checkpoint), std::move(config), std::move(defaults), std::nullopt};
+  if (has_tokenizer(folder)) {
+    OCTAVO_ASSIGN(out.tokenizer, text::Tokenizer::load(folder));
+  }
+  return out;
+}
+
+Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
+  const model::DecoderConfig& config = folder.config;
+  if (options.load.quantize) {
+    OCTAVO_ASSIGN(const auto quantization,
+                  parse_quantization(folder.checkpoint.config(), folder.checkpoint.config_path().string()));
+    if (quantization) {
+      return usage_error("--quantization: {} is quantized already ({}); leave the option out to run it as it is",
+                         folder.checkpoint.dir().string(), quantization->describe());
+    }
+  }
+  Runner out;
+  OCTAVO_ASSIGN(out.context, folder.context(options.context));
+  const std::uint64_t sequences = std::max<std::uint64_t>(options.sequences, 1);
+  out.chunk = std::clamp<std::uint64_t>(options.chunk, 1, out.context);
+  out.step_tokens = std::max(out.chunk, sequences);
+
+  const bool f32 = options.compute == backend::Compute::kF32;
+  backend::KvShape kv;
+  kv.layers = config.layers;
+  kv.kv_heads = config.kv_heads;
+  kv.head_dim = config.head_dim;
+  kv.block_size = kKvBlockTokens;
+  kv.dtype = options.kv_dtype.value_or(f32 ? backend::KvDType::kF32 : backend::KvDType::kBF16);
+  const std::uint64_t chain = kv_blocks_for(out.context);
+  kv.blocks = options.cache_tokens == 0 ? sequences * chain : std::max(kv_blocks_for(options.cache_tokens), chain);
+
+  out.backend =
+      cpu::create_cpu_backend({.isa = options.load.isa, .threads = options.load.threads, .compute = options.compute});
+  model::LoadOptions load = options.load;
+  const bool fp8_units = out.backend->has_fp8_units();
+  load.activations =
+      options.activations.value_or(fp8_units ? model::ActivationMode::kFp8 : model::ActivationMode::kBF16);
+  load.extra_bytes += kv.bytes() + model::workspace_bytes(config, out.step_tokens);
+  OCTAVO_ASSIGN(model::LoadedModel loaded, model::load_model(folder.checkpoint, *out.backend, load));
+  out.model = std::make_unique<model::LoadedModel>(std::move(loaded));
+  model::LoadReport& report = out.model->report;
+  out.w8a16_by_default = report.fp8_linears > 0 && !options.activations && !fp8_units;
+  if (config.rope.kind == model::RopeConfig::Kind::kDynamic) {
+    report.warnings.push_back(
+        "rope type dynamic: its frequencies follow the length seen so far, as in transformers, so beyond the trained "
+        "length logits depend on how a prompt was cut into steps");
+  }
+  OCTAVO_ASSIGN(model::Decoder decoder, model::Decoder::create(*out.model, *out.backend, out.step_tokens));
+  out.decoder = std::make_unique<model::Decoder>(std::move(decoder));
+  OCTAVO_ASSIGN(out.cache, out.decoder->create_kv_cache(kv.blocks, kv.dtype, kv.block_size));
+  out.end_tokens = find_end_tokens(folder);
+  out.tokenizer = std::move(folder.tokenizer);
+  out.defaults = std::move(folder.defaults);
+  return out;
+}
+
+std::string Runner::describe() const {
+  const model::LoadReport& report = model->report;
+  const bool f32 = backend->compute() == backend::Compute::kF32;
+  std::string activations = f32 ? "F32" : "BF16";
+  if (report.fp8_linears > 0) {
+    const bool rounded = !report.activations.empty();
+    if (rounded) activations = report.activations;
+    activations += rounded ? " (W8A8)" : f32 ? " (FP8 weights only)" : " (W8A16)";
+    if (w8a16_by_default) activations += ", for want of FP8 units: --activations fp8 rounds them";
+  }
+  return fmt::format("{}; activations {}; compute {}; KV cache {}; {}", report.weights, activations,
+                     backend::compute_name(backend->compute()), backend::kv_dtype_name(cache->shape().dtype),
+                     backend->describe());
+}
+
+}  // namespace octavo::engine

@@ -1,0 +1,208 @@
+// Sampling, exactly: FP64 sums in order of the ids, so that the same logits give the same token.
+#include "octavo/engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "octavo/engine/random.h"
+
+namespace octavo::engine {
+namespace {
+
+// The most likely first; ties by smaller id.
+struct MoreLikely {
+  std::span<const float> logits;
+  bool operator()(std::int32_t a, std::int32_t b) const {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  }
+};
+
+std::int32_t argmax(std::span<const float> logits) {
+  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// Leaves in `ids` the top-k of them and what ties with the k-th; their order stays.
+void keep_top_k(std::span<const float> logits, std::size_t k, std::vector<std::int32_t>& ids) {
+  if (ids.size() <= k) return;
+  std::vector<float> values(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) values[i] = logits[static_cast<std::size_t>(ids[i])];
+  const auto kth = values.begin() + static_cast<std::ptrdiff_t>(k - 1);
+  std::nth_element(values.begin(), kth, values.end(), std::greater<>());
+  const float least = *kth;
+  std::erase_if(ids, [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)] < least; });
+}
+
+// Leaves in `ids` the smallest set, most likely first, whose probability among `ids` reaches `p`; in order of the ids.
+template <typename Weight>
+void keep_top_p(std::span<const float> logits, double p, const Weight& weight, std::vector<std::int32_t>& ids) {
+  double total = 0;
+  for (const std::int32_t id : ids) total += weight(id);
+  const double wanted = p * total;
+  // Sorted no further than needed: top-p usually leaves some dozen of a hundred thousand.
+  constexpr std::size_t kFirst = 256, kGrowth = 4;
+  double mass = 0;
+  std::size_t kept = 0, sorted = 0;
+  for (std::size_t size = kFirst; kept < ids.size() && mass < wanted; size *= kGrowth) {
+    const std::size_t end = std::min(ids.size(), sorted + size);
+    const auto from = ids.begin() + static_cast<std::ptrdiff_t>(sorted);
+    const auto to = ids.begin() + static_cast<std::ptrdiff_t>(end);
+    std::nth_element(from, to - 1, ids.end(), MoreLikely{logits});
+    std::sort(from, to, MoreLikely{logits});
+    sorted = end;
+    while (kept < sorted && mass < wanted) mass += weight(ids[kept++]);
+  }
+  ids.resize(std::max<std::size_t>(kept, 1));
+  std::sort(ids.begin(), ids.end());
+}
+
+}  // namespace
+
+Status check_sampling(const SamplingParams& p) {
+  // Negated, so that NaN is refused too.
+  if (!(p.temperature >= 0 && std::isfinite(p.temperature))) {
+    return usage_error("--temperature {}: must be 0 or more", p.temperature);
+  }
+  if (p.top_k < -1) return usage_error("--top-k {}: must be 1 or more, or 0 for all", p.top_k);
+  if (!(p.top_p > 0 && p.top_p <= 1)) return usage_error("--top-p {}: must be above 0 and at most 1", p.top_p);
+  if (!(p.min_p >= 0 && p.min_p <= 1)) return usage_error("--min-p {}: must be from 0 to 1", p.min_p);
+  if (!(p.repetition_penalty > 0 && std::isfinite(p.repetition_penalty))) {
+    return usage_error("--repetition-penalty {}: must be above 0", p.repetition_penalty);
+  }
+  return {};
+}
+
+void set_chosen_logprob(Sample& sample, float logprob, std::int32_t rank) {
+  sample.chosen.logprob = logprob;
+  sample.chosen.rank = rank;
+  for (TokenLogprob& entry : sample.top) {
+    if (entry.token == sample.chosen.token) entry = sample.chosen;
+  }
+}
+
+double log_sum_exp(std::span<const float> logits) {
+  float largest = -std::numeric_limits<float>::infinity();
+  bool nan = logits.empty();
+  for (const float logit : logits) {
+    nan |= std::isnan(logit);
+    largest = std::max(largest, logit);
+  }
+  if (nan || std::isinf(largest)) return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - static_cast<double>(largest));
+  return static_cast<double>(largest) + std::log(sum);
+}
+
+std::int32_t rank_of(std::span<const float> logits, std::int32_t token) {
+  const float own = logits[static_cast<std::size_t>(token)];
+  return 1 + static_cast<std::int32_t>(
+                 std::count_if(logits.begin(), logits.end(), [own](float logit) { return logit > own; }));
+}
+
+std::vector<TokenLogprob> most_likely(std::span<const float> logits, std::size_t count, double normalizer) {
+  count = std::min(count, logits.size());
+  if (count == 0) return {};
+  // The best so far as a heap whose front is the worst of them: one comparison for most tokens.
+  const MoreLikely better{logits};
+  std::vector<std::int32_t> best;
+  best.reserve(count);
+  for (std::int32_t id = 0; id < static_cast<std::int32_t>(logits.size()); ++id) {
+    if (best.size() == count) {
+      if (!better(id, best.front())) continue;
+      std::pop_heap(best.begin(), best.end(), better);
+      best.pop_back();
+    }
+    best.push_back(id);
+    std::push_heap(best.begin(), best.end(), better);
+  }
+  std::sort_heap(best.begin(), best.end(), better);
+  std::vector<TokenLogprob> out;
+  out.reserve(count);
+  for (const std::int32_t id : best) {
+    const float logit = logits[static_cast<std::size_t>(id)];
+    const bool ties = !out.empty() && logits[static_cast<std::size_t>(out.back().token)] == logit;
+    const std::int32_t rank = ties ? out.back().rank : static_cast<std::int32_t>(out.size() + 1);
+    out.push_back({id, static_cast<float>(static_cast<double>(logit) - normalizer), rank});
+  }
+  return out;
+}
+
+std::span<const float> Sampler::penalized(std::span<const float> logits, std::span<const std::int32_t> history) {
+  if (params_.repetition_penalty == 1) return logits;
+  seen_.assign(history.begin(), history.end());
+  std::sort(seen_.begin(), seen_.end());
+  seen_.erase(std::unique(seen_.begin(), seen_.end()), seen_.end());
+  penalized_.assign(logits.begin(), logits.end());
+  for (const std::int32_t id : seen_) {
+    float& logit = penalized_[static_cast<std::size_t>(id)];
+    if (std::isinf(logit)) continue;
+    // Away from "likely" whatever the sign; an absurd penalty does not make an infinity.
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    const double value = logit;
+    const double less = value > 0 ? value / params_.repetition_penalty : value * params_.repetition_penalty;
+    logit = static_cast<float>(std::clamp(less, -kLargest, kLargest));
+  }
+  return penalized_;
+}
+
+std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
+  const double largest = logits[static_cast<std::size_t>(argmax(logits))];
+  // The probability relative to the most likely token's: 1 for that one.
+  const auto weight = [&](std::int32_t id) {
+    return std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest) / params_.temperature);
+  };
+  kept_.clear();
+  // weight >= min_p, without an exp for each.
+  const double least = params_.min_p > 0 ? largest + params_.temperature * std::log(params_.min_p)
+                                         : -std::numeric_limits<double>::infinity();
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    const double logit = logits[id];
+    if (logit >= least && !std::isinf(logit)) kept_.push_back(static_cast<std::int32_t>(id));
+  }
+  if (params_.top_k > 0) keep_top_k(logits, static_cast<std::size_t>(params_.top_k), kept_);
+  if (params_.top_p < 1) keep_top_p(logits, params_.top_p, weight, kept_);
+
+  double total = 0;
+  probabilities_.clear();
+  for (const std::int32_t id : kept_) {
+    probabilities_.push_back(weight(id));
+    total += probabilities_.back();
+  }
+  const double at = uniform(params_.seed, stream_, index) * total;
+  double sum = 0;
+  std::int32_t last = kept_.front();
+  for (std::size_t i = 0; i < kept_.size(); ++i) {
+    if (probabilities_[i] == 0) continue;
+    last = kept_[i];
+    sum += probabilities_[i];
+    if (at < sum) break;
+  }
+  return last;  // the last possible one where rounding left `at` beyond the sum
+}
+
+Result<Sample> Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history,
+                               std::uint64_t index, int top) {
+  bool finite = !logits.empty();
+  float largest = -std::numeric_limits<float>::infinity();
+  for (const float logit : logits) {
+    finite &= !std::isnan(logit);
+    largest = std::max(largest, logit);
+  }
+  if (!finite || std::isinf(largest)) {
+    return failure("the model's logits for token {} of the output are not finite numbers", index + 1);
+  }
+  const std::span<const float> scores = penalized(logits, history);
+  Sample sample;
+  sample.chosen.token = params_.temperature < kGreedyTemperature ? argmax(scores) : draw(scores, index);
+  if (top >= 0) {
+    const double normalizer = log_sum_exp(logits);
+    const double logit = logits[static_cast<std::size_t>(sample.chosen.token)];
+    sample.chosen.logprob = static_cast<float>(logit - normalizer);
+    sample.chosen.rank = rank_of(logits, sample.chosen.token);
+    sample.top = most_likely(logits, static_cast<std::size_t>(top), normalizer);
+  }
+  return sample;
+}
+
+}  // namespace octavo::engine
