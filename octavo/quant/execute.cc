@@ -68,9 +68,10 @@ struct ScaleRange {
 
 class Executor {
  public:
-  Executor(const Checkpoint& checkpoint, const Plan& plan, const ExecuteOptions& options)
+  Executor(const Checkpoint& checkpoint, const Plan& plan, TensorSink& sink, const ExecuteOptions& options)
       : checkpoint_(checkpoint),
         plan_(plan),
+        sink_(sink),
         options_(options),
         kernels_(cpu::encode_kernels(options.isa)),
         schedule_(make_schedule(checkpoint, plan, piece_bytes(options))),
@@ -80,20 +81,10 @@ class Executor {
     for (std::size_t i = 0; i < regions_.size(); ++i) regions_[i].parts_left = schedule_.region_parts[i];
   }
 
-  Status write_shards(FolderWriter& folder) {
-    for (const PlannedShard& shard : plan_.shards) {
-      OCTAVO_ASSIGN(File file, folder.create_file(shard.name, shard.bytes));
-      OCTAVO_TRY(file.write_at(0, as_bytes(shard.header)));
-      files_.push_back(std::move(file));
-    }
-    OCTAVO_TRY(for_each_index(options_.threads, schedule_.pieces.size(), [this](std::size_t i, int worker) {
+  Status run() {
+    return for_each_index(options_.threads, schedule_.pieces.size(), [this](std::size_t i, int worker) {
       return run_piece(schedule_.pieces[i], buffers_[static_cast<std::size_t>(worker)]);
-    }));
-    for (File& file : files_) {
-      OCTAVO_TRY(file.sync());
-      OCTAVO_TRY(file.close());
-    }
-    return {};
+    });
   }
 
   Summary summary() const {
@@ -125,9 +116,6 @@ class Executor {
 
   const CheckpointTensor& source(const PlannedTensor& planned) const { return checkpoint_.tensors()[planned.source]; }
 
-  Status write(const OutputTensor& out, std::uint64_t offset, std::span<const std::byte> bytes) {
-    return files_[out.shard].write_at(out.offset + offset, bytes);
-  }
   void report(const Piece& piece, std::uint64_t bytes) {
     if (options_.progress != nullptr) options_.progress->advance(bytes, source(plan_.tensors[piece.tensor]).name);
   }
@@ -149,7 +137,7 @@ class Executor {
     const PlannedTensor& planned = plan_.tensors[piece.tensor];
     buffers.source.resize(piece.row_end - piece.row_begin);
     OCTAVO_TRY(checkpoint_.read(source(planned), piece.row_begin, buffers.source));
-    OCTAVO_TRY(write(plan_.outputs[planned.output], piece.row_begin, buffers.source));
+    OCTAVO_TRY(sink_.write(planned.output, piece.row_begin, buffers.source));
     report(piece, buffers.source.size());
     return {};
   }
@@ -236,12 +224,12 @@ class Executor {
   }
 
   Status write_codes(const Piece& piece, const PlannedTensor& planned, std::span<const std::uint8_t> codes) {
-    const OutputTensor& out = plan_.outputs[planned.output];
     const std::uint64_t k = source(planned).shape[1], cols = piece.col_end - piece.col_begin;
     const auto bytes = std::as_bytes(codes);
-    if (cols == k) return write(out, piece.row_begin * k, bytes);
+    if (cols == k) return sink_.write(planned.output, piece.row_begin * k, bytes);
     for (std::uint64_t r = piece.row_begin; r < piece.row_end; ++r) {
-      OCTAVO_TRY(write(out, r * k + piece.col_begin, bytes.subspan((r - piece.row_begin) * cols, cols)));
+      OCTAVO_TRY(
+          sink_.write(planned.output, r * k + piece.col_begin, bytes.subspan((r - piece.row_begin) * cols, cols)));
     }
     return {};
   }
@@ -249,9 +237,9 @@ class Executor {
   // `first` is the index, in the scale tensor, of the piece's first scale. The scales of a piece are contiguous there:
   // it covers whole rows of regions, or part of one.
   Status write_scales(const Piece& piece, const PlannedTensor& planned, Buffers& buffers, std::uint64_t first) {
-    const OutputTensor& out = plan_.outputs[*planned.scale];
     store_scales(buffers.scales, planned.encoding->scale_dtype, buffers.stored_scales);
-    OCTAVO_TRY(write(out, first * dtype_bytes(out.dtype), buffers.stored_scales));
+    OCTAVO_TRY(
+        sink_.write(*planned.scale, first * dtype_bytes(plan_.outputs[*planned.scale].dtype), buffers.stored_scales));
     ScaleRange range;
     for (const float s : buffers.scales) range.add(s);
     const std::lock_guard lock(ranges_mutex_);
@@ -262,31 +250,81 @@ class Executor {
 
   const Checkpoint& checkpoint_;
   const Plan& plan_;
-  const ExecuteOptions& options_;
+  TensorSink& sink_;
+  const ExecuteOptions options_;
   const cpu::EncodeKernels& kernels_;
   const Schedule schedule_;
   std::vector<Region> regions_;
-  std::vector<File> files_;
   std::mutex ranges_mutex_;
   std::vector<ScaleRange> ranges_;  // per planned tensor
   std::vector<Buffers> buffers_;    // per worker
   std::atomic<std::uint64_t> zeroed_{0};
 };
 
+// The shards of an output folder, at the places the plan gave them.
+class FolderSink final : public TensorSink {
+ public:
+  explicit FolderSink(const Plan& plan) : plan_(plan) {}
+
+  Status create(FolderWriter& folder) {
+    for (const PlannedShard& shard : plan_.shards) {
+      OCTAVO_ASSIGN(File file, folder.create_file(shard.name, shard.bytes));
+      OCTAVO_TRY(file.write_at(0, as_bytes(shard.header)));
+      files_.push_back(std::move(file));
+    }
+    return {};
+  }
+  Status write(std::uint32_t output, std::uint64_t offset, std::span<const std::byte> bytes) override {
+    const OutputTensor& out = plan_.outputs[output];
+    return files_[out.shard].write_at(out.offset + offset, bytes);
+  }
+  Status finish() {
+    for (File& file : files_) {
+      OCTAVO_TRY(file.sync());
+      OCTAVO_TRY(file.close());
+    }
+    return {};
+  }
+
+ private:
+  const Plan& plan_;
+  std::vector<File> files_;  // one per Plan::shards
+};
+
+ExecuteOptions with_window(ExecuteOptions options, std::uint64_t window_bytes) {
+  if (options.window_bytes == 0) options.window_bytes = window_bytes;
+  return options;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
+
+Result<Summary> encode_tensors(const Checkpoint& checkpoint, const Plan& plan, TensorSink& sink,
+                               const ExecuteOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  Executor executor(checkpoint, plan, sink, with_window(options, online_window(options.threads)));
+  OCTAVO_TRY(executor.run());
+  Summary summary = executor.summary();
+  summary.seconds = seconds_since(start);
+  return summary;
+}
 
 Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const std::filesystem::path& out,
                         const ExecuteOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(out, checkpoint.dir()));
-  Executor executor(checkpoint, plan, options);
-  OCTAVO_TRY(executor.write_shards(folder));
+  FolderSink sink(plan);
+  OCTAVO_TRY(sink.create(folder));
+  OCTAVO_ASSIGN(Summary summary, encode_tensors(checkpoint, plan, sink, with_window(options, kDefaultWindow)));
+  OCTAVO_TRY(sink.finish());
   OCTAVO_TRY(folder.copy_files(checkpoint.dir(), checkpoint.other_files()));
   if (plan.index_text) OCTAVO_TRY(folder.write_text("model.safetensors.index.json", *plan.index_text));
   OCTAVO_TRY(folder.write_text("config.json", plan.config_text));
   OCTAVO_TRY(folder.commit());
-  Summary summary = executor.summary();
-  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.seconds = seconds_since(start);
   return summary;
 }
 

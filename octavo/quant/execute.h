@@ -1,7 +1,8 @@
-// Carries a plan out: reads in pieces, encodes in parallel, writes positionally. Memory is bounded by the window
-// whatever the size of a model, shard or tensor.
+// Carries a plan out: reads in pieces, encodes in parallel, writes positionally, to a folder or to any sink. Memory is
+// bounded by the window whatever the size of a model, shard or tensor.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -12,15 +13,22 @@
 #include "octavo/base/progress.h"
 #include "octavo/checkpoint/checkpoint.h"
 #include "octavo/quant/plan.h"
+#include "octavo/quant/tensor_sink.h"
 
 namespace octavo::quant {
 
 inline constexpr std::uint64_t kDefaultWindow = 128ull << 20;  // bytes of buffers, all threads together
+// The same on the way into memory, beside a model that stays there: as much as a block of 128 rows of a usual layer
+// needs to be read at once, which is also faster, as there is no disk to be fed long writes.
+constexpr std::uint64_t online_window(int threads) {
+  constexpr std::uint64_t kPerThread = 8ull << 20;
+  return std::min(kPerThread * static_cast<std::uint64_t>(threads), kDefaultWindow);
+}
 
 struct ExecuteOptions {
   int threads = 1;
   Isa isa = Isa::kScalar;
-  std::uint64_t window_bytes = kDefaultWindow;
+  std::uint64_t window_bytes = 0;    // 0: kDefaultWindow into a folder, online_window into a sink
   ProgressSink* progress = nullptr;  // counts bytes of the source
 };
 
@@ -38,7 +46,13 @@ struct Summary {
   double seconds = 0;
 };
 
-// Writes OUT (through OUT.partial: it appears whole or not at all). On an error nothing is left behind.
+// Reads, encodes and hands every output of the plan to `sink`; nothing is written to disk. The sink's own memory aside,
+// it needs the window. An error of the sink ends the work and is returned as it is.
+Result<Summary> encode_tensors(const Checkpoint& checkpoint, const Plan& plan, TensorSink& sink,
+                               const ExecuteOptions& options);
+
+// The same into the shards of OUT, with config.json and the other files. Writes OUT (through OUT.partial: it appears
+// whole or not at all). On an error nothing is left behind.
 Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const std::filesystem::path& out,
                         const ExecuteOptions& options);
 

@@ -127,7 +127,7 @@ class Planner {
     planned.why = decision.why;
     planned.output = static_cast<std::uint32_t>(plan_.outputs.size());
     if (!decision.quantize) {
-      plan_.outputs.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.shard, 0, tensor.bytes});
+      plan_.outputs.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.shard, 0, tensor.bytes, index});
       if (decision.linear) modules_.kept.push_back(module);
       note_fused_experts(tensor);
       plan_.tensors.push_back(std::move(planned));
@@ -154,7 +154,7 @@ class Planner {
       const auto number = static_cast<std::uint32_t>(shared_.size());
       planned.shared = shared_.try_emplace(fused_key(module).value_or(module), number).first->second;
     }
-    plan_.outputs.push_back({tensor.name, fp8_dtype(plan_.spec.dtype), tensor.shape, tensor.shard, 0, 0});
+    plan_.outputs.push_back({tensor.name, fp8_dtype(plan_.spec.dtype), tensor.shape, tensor.shard, 0, 0, index});
     planned.scale = static_cast<std::uint32_t>(plan_.outputs.size());
     const DType scale_dtype = planned.encoding->scale_dtype == fp8::ScaleDType::kBF16 ? DType::kBF16 : DType::kF32;
     OutputTensor scale{scale_name(tensor.name, plan_.spec.format, granularity),
@@ -162,7 +162,8 @@ class Planner {
                        scale_shape(tensor.shape, *planned.encoding, plan_.spec.format),
                        tensor.shard,
                        0,
-                       0};
+                       0,
+                       index};
     if (checkpoint_.find(scale.name) != nullptr) {
       return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(scale.name));
     }
@@ -215,14 +216,6 @@ class Planner {
 
   void warn() {
     const QuantSpec& spec = plan_.spec;
-    if (spec.dtype == fp8::Format::kE5M2) {
-      plan_.warnings.emplace_back(
-          "no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
-    }
-    if (spec.scheme.granularity == Granularity::kBlock && (spec.scheme.block_n != 128 || spec.scheme.block_k != 128)) {
-      plan_.warnings.push_back(fmt::format("blocks of {}x{}: the engines' kernels are written for 128x128",
-                                           spec.scheme.block_n, spec.scheme.block_k));
-    }
     if (!checkpoint_.unindexed().empty()) {
       plan_.warnings.push_back(
           fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
@@ -233,6 +226,16 @@ class Planner {
           fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
                       "by one are quantized",
                       human_bytes(expert_bytes_)));
+    }
+    // The rest is about folders and who loads them.
+    if (spec.online) return;
+    if (spec.dtype == fp8::Format::kE5M2) {
+      plan_.warnings.emplace_back(
+          "no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
+    }
+    if (spec.scheme.granularity == Granularity::kBlock && (spec.scheme.block_n != 128 || spec.scheme.block_k != 128)) {
+      plan_.warnings.push_back(fmt::format("blocks of {}x{}: the engines' kernels are written for 128x128",
+                                           spec.scheme.block_n, spec.scheme.block_k));
     }
     for (const std::string& folder : checkpoint_.left_out()) {
       plan_.warnings.push_back(
@@ -331,5 +334,11 @@ class Planner {
 }  // namespace
 
 Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec) { return Planner(checkpoint, spec).run(); }
+
+const PlannedTensor* find_planned(const Checkpoint& checkpoint, const Plan& plan, std::string_view name) {
+  const CheckpointTensor* tensor = checkpoint.find(name);
+  if (tensor == nullptr) return nullptr;
+  return &plan.tensors[static_cast<std::size_t>(tensor - checkpoint.tensors().data())];
+}
 
 }  // namespace octavo::quant

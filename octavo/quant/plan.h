@@ -20,6 +20,7 @@ struct OutputTensor {
   std::uint32_t shard = 0;   // index into Plan::shards
   std::uint64_t offset = 0;  // from the start of the shard's file
   std::uint64_t bytes = 0;
+  std::uint32_t tensor = 0;  // index into Plan::tensors: whose codes, scale or copy it is
 };
 
 // How one weight [n, k] becomes codes and scales. One scale for each block_n x block_k region; the regions at the
@@ -64,6 +65,9 @@ struct Plan {
 };
 
 Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec);
+
+// What happens to a tensor of the source; nullptr when the checkpoint has none of that name.
+const PlannedTensor* find_planned(const Checkpoint& checkpoint, const Plan& plan, std::string_view name);
 
 // `octavo quantize --dry-run`: as text, and as {"tensors": [{name, dtype, shape, action, why, outputs}], ...}.
 std::string format_plan(const Checkpoint& checkpoint, const Plan& plan);

@@ -44,8 +44,11 @@ class Scheduler {
 
   void copy(std::uint32_t tensor) {
     const std::uint64_t bytes = source(tensor).bytes;
-    for (std::uint64_t at = 0; at < bytes; at += piece_bytes_) {
-      add(Pass::kCopy, tensor, 0, {at, std::min(at + piece_bytes_, bytes), 0, 0});
+    // Whole elements, for sinks that keep more than bytes. (Types below a byte have no such boundary.)
+    const std::uint64_t element = std::max(dtype_bytes(source(tensor).dtype), 1u);
+    const std::uint64_t step = std::max(piece_bytes_ / element * element, element);
+    for (std::uint64_t at = 0; at < bytes; at += step) {
+      add(Pass::kCopy, tensor, 0, {at, std::min(at + step, bytes), 0, 0});
     }
   }
 

@@ -11,7 +11,7 @@
 namespace octavo::quant {
 
 enum class Pass : std::uint8_t {
-  kCopy,          // bytes [row_begin, row_end) of a kept tensor, as they are
+  kCopy,          // bytes [row_begin, row_end) of a kept tensor, whole elements, as they are
   kEncode,        // whole scale regions: read once, find the scale, encode
   kAmax,          // a part of one scale region: only its largest magnitude
   kEncodeShared,  // the same part again, once its region's scale is known

@@ -53,6 +53,7 @@ struct QuantSpec {
   std::uint64_t keep_first = 0;     // layers left as they are
   std::uint64_t keep_last = 0;
   bool lm_head = false;  // quantize the output head too
+  bool online = false;   // for a model in memory: what loaders make of a folder is no concern, and no warning
 
   fp8::ScaleDType scale_dtype_for(bool f16_source) const;
 };

@@ -292,7 +292,7 @@ TEST(Schedule, PiecesCoverEveryElementOnceAndFitTheWindow) {
     QuantSpec spec = make_spec(c.scheme, c.format).value();
     c.change(spec);
     const Plan plan = make_plan(source, spec).value();
-    for (const std::uint64_t window : {2ull, 64ull, 1000ull, 40'000ull, 1ull << 30}) {
+    for (const std::uint64_t window : {2ull, 3ull, 64ull, 1001ull, 40'000ull, 1ull << 30}) {
       const Schedule schedule = make_schedule(source, plan, window);
       std::vector<std::uint64_t> encoded(plan.tensors.size()), measured(plan.tensors.size());
       std::vector<std::uint32_t> left = schedule.region_parts;
@@ -302,7 +302,11 @@ TEST(Schedule, PiecesCoverEveryElementOnceAndFitTheWindow) {
         const std::uint64_t elements = (piece.row_end - piece.row_begin) * (copy ? 1 : piece.col_end - piece.col_begin);
         const std::uint64_t bytes = copy ? elements : elements * dtype_bytes(tensor.dtype);
         EXPECT_GT(elements, 0u);
-        EXPECT_LE(bytes, std::max<std::uint64_t>(window, copy ? 1 : dtype_bytes(tensor.dtype)));
+        EXPECT_LE(bytes, std::max<std::uint64_t>(window, dtype_bytes(tensor.dtype)));
+        if (copy) {  // cut between elements
+          EXPECT_EQ(piece.row_begin % dtype_bytes(tensor.dtype), 0u);
+          EXPECT_EQ(piece.row_end % dtype_bytes(tensor.dtype), 0u);
+        }
         if (piece.pass == Pass::kAmax) {
           measured[piece.tensor] += elements;
           ASSERT_GT(left[piece.region], 0u);
