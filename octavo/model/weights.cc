@@ -132,7 +132,7 @@ class Loader {
     std::uint64_t weights = 0;
     for (const LinearSlot& slot : slots_.linears) weights += backend_.linear_bytes(slot.spec);
     for (const VectorSlot& slot : slots_.vectors) weights += slot.tensor->shape[0] * sizeof(float);
-    const std::uint64_t buffers = options_.extra_bytes + quant::kOnlineWindow;
+    const std::uint64_t buffers = options_.extra_bytes + quant::online_window(options_.threads);
     const std::uint64_t available = available_memory();
     if (weights + buffers <= available) return {};
     return failure("{} needs {} of memory ({} of weights, {} of cache and buffers), but {} are available",
