@@ -72,7 +72,7 @@ struct LinearSpec {
   std::uint64_t n = 0, k = 0;
   DType dtype = DType::kBF16;              // of the rows given to pack(): BF16, F16, F32 or an FP8 dtype
   std::uint64_t block_n = 0, block_k = 0;  // FP8: the region of one scale; n x k per tensor, 1 x k per channel
-  InputRounding input;                     // FP8 only
+  InputRounding input = {};                // FP8 only
 
   std::uint64_t scale_rows() const { return block_n == 0 ? 0 : (n + block_n - 1) / block_n; }
   std::uint64_t scale_cols() const { return block_k == 0 ? 0 : (k + block_k - 1) / block_k; }

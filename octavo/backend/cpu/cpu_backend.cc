@@ -1,0 +1,447 @@
+// backend::Backend on CPU threads: divides operations into parts and calls the kernels.
+#include "octavo/backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "octavo/backend/cpu/encode.h"
+#include "octavo/backend/cpu/input_rounding.h"
+#include "octavo/backend/cpu/kernels.h"
+#include "octavo/backend/cpu/kv_cache.h"
+#include "octavo/backend/cpu/linear_weight.h"
+#include "octavo/backend/cpu/memory.h"
+#include "octavo/base/ceil_div.h"
+#include "octavo/base/thread_pool.h"
+
+namespace octavo::cpu {
+namespace {
+
+using backend::Activations;
+using backend::AttentionShape;
+using backend::Buffer;
+using backend::Compute;
+using backend::InputRounding;
+using backend::KvCache;
+using backend::LinearWeight;
+using backend::Matrix;
+using backend::SequenceRows;
+
+// Multiply-adds (or elements of similar cost) below which a second thread costs more than it brings.
+constexpr std::uint64_t kWorthThreads = 32768;
+
+class CpuBuffer : public Buffer {
+ public:
+  explicit CpuBuffer(Memory memory) : memory_(std::move(memory)) {}
+  float* data() override { return memory_.floats(); }
+  std::uint64_t size() const override { return memory_.size() / sizeof(float); }
+
+ private:
+  Memory memory_;
+};
+
+const float* values_of(const Buffer& buffer) { return const_cast<Buffer&>(buffer).data(); }
+
+// FP32; in Compute::kBF16 every value is one of BF16. Rows are padded to kPad with zeros.
+class CpuActivations : public Activations {
+ public:
+  explicit CpuActivations(Memory memory) : memory_(std::move(memory)) {}
+  std::uint64_t rows() const override { return rows_; }
+  std::uint64_t cols() const override { return cols_; }
+  std::uint64_t stride() const { return ceil_div(cols_, kPad) * kPad; }
+  float* row(std::uint64_t r) { return memory_.floats() + r * stride(); }
+  const float* row(std::uint64_t r) const { return memory_.floats() + r * stride(); }
+  void set_shape(std::uint64_t rows, std::uint64_t cols) {
+    rows_ = rows;
+    cols_ = cols;
+  }
+
+ private:
+  Memory memory_;
+  std::uint64_t rows_ = 0, cols_ = 0;
+};
+
+class CpuBackend : public backend::Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options)
+      : options_(options),
+        kernels_(kernels(options.isa)),
+        encode_(encode_kernels(options.isa)),
+        pool_(options.threads),
+        scratch_(static_cast<std::size_t>(pool_.threads())) {}
+
+  std::string describe() const override {
+    return fmt::format("cpu {}, {} thread{}", isa_name(options_.isa), pool_.threads(), pool_.threads() == 1 ? "" : "s");
+  }
+  Compute compute() const override { return options_.compute; }
+  bool has_fp8_units() const override { return false; }
+
+  Result<std::unique_ptr<Buffer>> create_buffer(std::uint64_t floats) override;
+  Result<std::unique_ptr<Activations>> create_activations(std::uint64_t max_rows, std::uint64_t max_cols) override;
+  Result<std::unique_ptr<KvCache>> create_kv_cache(const backend::KvShape& shape) override;
+  Result<std::unique_ptr<LinearWeight>> create_linear(const backend::LinearSpec& spec) override;
+  void upload(std::span<const float> values, Matrix to) override;
+  void download(Matrix from, std::span<float> values) override;
+  std::uint64_t linear_bytes(const backend::LinearSpec& spec) const override {
+    return CpuLinearWeight::bytes(spec, options_.compute);
+  }
+
+  void pack(LinearWeight& weight, const backend::Rectangle& part, std::span<const std::byte> bytes) override {
+    static_cast<CpuLinearWeight&>(weight).pack(part, bytes);
+  }
+  void set_scales(LinearWeight& weight, std::span<const float> scales) override {
+    static_cast<CpuLinearWeight&>(weight).set_scales(scales);
+  }
+  void set_bias(LinearWeight& weight, std::span<const float> bias) override {
+    static_cast<CpuLinearWeight&>(weight).set_bias(bias);
+  }
+
+  void embed(std::span<const std::int32_t> ids, const LinearWeight& table, Matrix out) override;
+  void rms_norm(Matrix x, const Buffer& weight, float eps, Activations& out) override;
+  void linear(const Activations& x, std::span<const LinearWeight* const> weights, Matrix out) override;
+  void linear_add(const Activations& x, const LinearWeight& weight, Matrix residual) override;
+  void rope_table(std::uint64_t first_position, std::span<const float> inv_freq, float factor, Matrix table) override;
+  void norm_rope(Matrix x, std::uint64_t head_dim, const Buffer* norm, float eps, Matrix table) override;
+  void store_kv(Matrix k, Matrix v, std::span<const SequenceRows> sequences, std::uint64_t layer,
+                KvCache& cache) override;
+  void attention(Matrix q, std::span<const SequenceRows> sequences, const AttentionShape& shape, std::uint64_t layer,
+                 const KvCache& cache, Activations& out) override;
+  void gated_activation(Matrix gate_up, backend::GatedActivation kind, Activations& out) override;
+  void gather_rows(Matrix x, std::span<const std::int32_t> rows, Matrix out) override;
+  void token_logprobs(Matrix logits, std::span<const std::int32_t> targets, std::span<float> logprobs,
+                      std::span<std::int32_t> ranks) override;
+
+ private:
+  // A weight's share of a call.
+  struct LinearPart {
+    LinearArgs args;
+    std::uint64_t n = 0;
+  };
+  // Some query heads of one key/value head for some tokens of one sequence.
+  struct AttentionPart {
+    const SequenceRows* sequence = nullptr;
+    std::uint64_t first = 0, tokens = 0;  // of the sequence's rows in this call
+    std::uint64_t kv_head = 0, first_head = 0, heads = 0;
+  };
+
+  bool rounds() const { return options_.compute == Compute::kBF16; }
+  // body(i, worker) for i in [0, count), in threads if count * cost is worth it.
+  template <typename Body>
+  void for_each(std::uint64_t count, std::uint64_t cost, const Body& body) {
+    if (count * cost >= kWorthThreads) return pool_.run(count, body);
+    for (std::uint64_t i = 0; i < count; ++i) body(i, 0);
+  }
+  Status reserve_scratch(std::uint64_t floats);  // a thread
+  float* scratch(int worker) { return scratch_[static_cast<std::size_t>(worker)].floats(); }
+
+  void linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out, bool add);
+  void add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first, std::uint64_t tokens);
+  void run_linear_parts();
+
+  CpuOptions options_;
+  const Kernels& kernels_;
+  const EncodeKernels& encode_;
+  ThreadPool pool_;
+  std::vector<Memory> scratch_;  // one a thread
+  Memory inputs_;                // [kMaxTokens, padded K]: rounded or moved inputs
+  Memory input_scales_;          // [kMaxTokens, scales of a token]
+  std::vector<LinearPart> linear_parts_;
+  std::vector<AttentionPart> attention_parts_;
+};
+
+// ---- memory
+
+Status CpuBackend::reserve_scratch(std::uint64_t floats) {
+  for (Memory& memory : scratch_) {
+    if (memory.size() >= floats * sizeof(float)) continue;
+    OCTAVO_ASSIGN(memory, Memory::create(floats, sizeof(float), "a thread's scratch memory"));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Buffer>> CpuBackend::create_buffer(std::uint64_t floats) {
+  OCTAVO_ASSIGN(Memory memory, Memory::create(floats, sizeof(float), "a buffer's values"));
+  return std::unique_ptr<Buffer>(new CpuBuffer(std::move(memory)));
+}
+
+Result<std::unique_ptr<Activations>> CpuBackend::create_activations(std::uint64_t max_rows, std::uint64_t max_cols) {
+  const std::uint64_t row = ceil_div(max_cols, kPad) * kPad;
+  OCTAVO_ASSIGN(Memory memory, Memory::create(max_rows, row * sizeof(float), "activations"));
+  return std::unique_ptr<Activations>(new CpuActivations(std::move(memory)));
+}
+
+Result<std::unique_ptr<KvCache>> CpuBackend::create_kv_cache(const backend::KvShape& shape) {
+  OCTAVO_TRY(reserve_scratch(kernels_.attention_scratch(shape.head_dim)));
+  OCTAVO_ASSIGN(std::unique_ptr<CpuKvCache> cache, CpuKvCache::create(shape));
+  return std::unique_ptr<KvCache>(std::move(cache));
+}
+
+Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::LinearSpec& spec) {
+  OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
+  OCTAVO_TRY(reserve_scratch(kernels_.linear_scratch));
+  const Segments& segments = weight->segments();
+  if (spec.input.kind != InputRounding::Kind::kNone || segments.moves_elements()) {
+    const std::uint64_t row = segments.padded() * sizeof(float);
+    if (inputs_.size() < kMaxTokens * row) {
+      OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the rounded inputs of a linear layer"));
+    }
+    const std::uint64_t scales = input_scale_count(spec.input, segments) * sizeof(float);
+    if (input_scales_.size() < kMaxTokens * scales) {
+      OCTAVO_ASSIGN(input_scales_, Memory::create(kMaxTokens, scales, "the input scales of a linear layer"));
+    }
+  }
+  return std::unique_ptr<LinearWeight>(std::move(weight));
+}
+
+void CpuBackend::upload(std::span<const float> values, Matrix to) {
+  for (std::uint64_t r = 0; r < to.rows; ++r) {
+    std::copy_n(values.data() + r * to.cols, to.cols, to.data + r * to.stride);
+  }
+}
+
+void CpuBackend::download(Matrix from, std::span<float> values) {
+  for (std::uint64_t r = 0; r < from.rows; ++r) {
+    std::copy_n(from.data + r * from.stride, from.cols, values.data() + r * from.cols);
+  }
+}
+
+// ---- linear layers
+
+void CpuBackend::embed(std::span<const std::int32_t> ids, const LinearWeight& table, Matrix out) {
+  const auto& weight = static_cast<const CpuLinearWeight&>(table);
+  for_each(ids.size(), out.cols, [&](std::size_t i, int) {
+    weight.decode_row(kernels_, static_cast<std::uint64_t>(ids[i]), out.data + i * out.stride);
+  });
+}
+
+void CpuBackend::linear(const Activations& x, std::span<const LinearWeight* const> weights, Matrix out) {
+  linear_into(static_cast<const CpuActivations&>(x), weights, out, /*add=*/false);
+}
+
+void CpuBackend::linear_add(const Activations& x, const LinearWeight& weight, Matrix residual) {
+  const LinearWeight* const weights[] = {&weight};
+  linear_into(static_cast<const CpuActivations&>(x), weights, residual, /*add=*/true);
+}
+
+void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out,
+                             bool add) {
+  // Weights that read the input in the same form run together, after the input is brought to that form.
+  const auto form_of = [](const LinearWeight* w) -> const CpuLinearWeight& {
+    return static_cast<const CpuLinearWeight&>(*w);
+  };
+  const auto same_form = [&](const LinearWeight* a, const LinearWeight* b) {
+    if (!(a->spec().input == b->spec().input)) return false;
+    const Segments &sa = form_of(a).segments(), &sb = form_of(b).segments();
+    if (a->spec().input.kind == InputRounding::Kind::kNone && !sa.moves_elements() && !sb.moves_elements()) return true;
+    return sa == sb;
+  };
+  for (std::uint64_t first = 0; first < x.rows(); first += kMaxTokens) {
+    const std::uint64_t tokens = std::min(kMaxTokens, x.rows() - first);
+    for (std::size_t lead = 0; lead < weights.size(); ++lead) {
+      const auto is_earlier = [&](std::size_t i) { return same_form(weights[i], weights[lead]); };
+      bool done = false;
+      for (std::size_t i = 0; i < lead; ++i) done = done || is_earlier(i);
+      if (done) continue;
+      linear_parts_.clear();
+      float* column = out.data + first * out.stride;
+      for (const LinearWeight* weight : weights) {
+        if (same_form(weight, weights[lead])) {
+          LinearPart part{form_of(weight).args(), weight->spec().n};
+          part.args.out = column;
+          part.args.out_stride = out.stride;
+          part.args.add = add;
+          linear_parts_.push_back(part);
+        }
+        column += weight->spec().n;
+      }
+      add_inputs(x, form_of(weights[lead]), first, tokens);
+      run_linear_parts();
+    }
+  }
+}
+
+// Gives every part the tokens [first, first + tokens) of x in the form that `like` reads.
+void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first,
+                            std::uint64_t tokens) {
+  const InputRounding& rounding = like.spec().input;
+  const Segments& segments = like.segments();
+  const float* values = x.row(first);
+  std::uint64_t stride = x.stride();
+  const float* row_scales = nullptr;
+  const float* segment_scales = nullptr;
+  if (rounding.kind != InputRounding::Kind::kNone || segments.moves_elements()) {
+    const std::uint64_t scales = input_scale_count(rounding, segments);
+    for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int) {
+      round_input(rounding, segments, encode_, x.row(first + t), inputs_.floats() + t * segments.padded(),
+                  input_scales_.floats() + t * scales);
+    });
+    values = inputs_.floats();
+    stride = segments.padded();
+    if (rounding.kind == InputRounding::Kind::kDynamicGroup)
+      segment_scales = input_scales_.floats();
+    else if (scales != 0)
+      row_scales = input_scales_.floats();
+  }
+  for (LinearPart& part : linear_parts_) {
+    part.args.x = values;
+    part.args.x_stride = stride;
+    part.args.tokens = tokens;
+    part.args.x_row_scales = row_scales;
+    part.args.x_segment_scales = segment_scales;
+  }
+}
+
+void CpuBackend::run_linear_parts() {
+  std::uint64_t tiles = 0, work = 0;
+  for (const LinearPart& part : linear_parts_) {
+    tiles += ceil_div(part.n, kTileRows);
+    work += part.n * part.args.segment_begins[part.args.segments] * part.args.tokens;
+  }
+  const std::uint64_t workers = work < kWorthThreads ? 1 : static_cast<std::uint64_t>(pool_.threads());
+  pool_.run(workers, [&](std::size_t share, int worker) {
+    std::uint64_t begin = tiles * share / workers;
+    const std::uint64_t end = tiles * (share + 1) / workers;
+    std::uint64_t before = 0;  // tiles of the parts before
+    for (const LinearPart& part : linear_parts_) {
+      const std::uint64_t after = before + ceil_div(part.n, kTileRows);
+      if (begin < after && begin < end) {
+        const std::uint64_t last = std::min(end, after);
+        kernels_.linear(part.args, (begin - before) * kTileRows, std::min(part.n, (last - before) * kTileRows),
+                        scratch(worker));
+        begin = last;
+      }
+      before = after;
+    }
+  });
+}
+
+// ---- rows
+
+void CpuBackend::rms_norm(Matrix x, const Buffer& weight, float eps, Activations& out) {
+  auto& to = static_cast<CpuActivations&>(out);
+  to.set_shape(x.rows, x.cols);
+  for_each(x.rows, x.cols, [&](std::size_t r, int) {
+    kernels_.rms_norm(x.data + r * x.stride, values_of(weight), x.cols, eps, rounds(), to.row(r));
+  });
+}
+
+// The angle is rounded to FP32, as transformers and vLLM have it; its cosine and sine are those of that angle.
+void CpuBackend::rope_table(std::uint64_t first_position, std::span<const float> inv_freq, float factor, Matrix table) {
+  constexpr std::uint64_t kTrigonometricCost = 64;
+  for_each(table.rows, inv_freq.size() * kTrigonometricCost, [&](std::size_t r, int) {
+    float* row = table.data + r * table.stride;
+    const auto position = static_cast<float>(first_position + r);
+    for (std::size_t i = 0; i < inv_freq.size(); ++i) {
+      const auto angle = static_cast<double>(position * inv_freq[i]);
+      row[i] = static_cast<float>(std::cos(angle)) * factor;
+      row[inv_freq.size() + i] = static_cast<float>(std::sin(angle)) * factor;
+    }
+  });
+}
+
+void CpuBackend::norm_rope(Matrix x, std::uint64_t head_dim, const Buffer* norm, float eps, Matrix table) {
+  const std::uint64_t heads = x.cols / head_dim;
+  for_each(x.rows, x.cols, [&](std::size_t r, int) {
+    float* row = x.data + r * x.stride;
+    if (norm != nullptr) kernels_.norm_heads(row, heads, head_dim, values_of(*norm), eps);
+    kernels_.rope_heads(row, heads, head_dim, table.data + r * table.stride, table.cols / 2);
+  });
+}
+
+void CpuBackend::gated_activation(Matrix gate_up, backend::GatedActivation kind, Activations& out) {
+  auto& to = static_cast<CpuActivations&>(out);
+  const std::uint64_t cols = gate_up.cols / 2;
+  to.set_shape(gate_up.rows, cols);
+  const auto gate = kind == backend::GatedActivation::kSilu ? kernels_.silu_gate : kernels_.gelu_tanh_gate;
+  for_each(gate_up.rows, 4 * cols, [&](std::size_t r, int) {
+    const float* row = gate_up.data + r * gate_up.stride;
+    gate(row, row + cols, cols, rounds(), to.row(r));
+  });
+}
+
+void CpuBackend::gather_rows(Matrix x, std::span<const std::int32_t> rows, Matrix out) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(x.data + static_cast<std::uint64_t>(rows[i]) * x.stride, x.cols, out.data + i * out.stride);
+  }
+}
+
+void CpuBackend::token_logprobs(Matrix logits, std::span<const std::int32_t> targets, std::span<float> logprobs,
+                                std::span<std::int32_t> ranks) {
+  for_each(logits.rows, 2 * logits.cols, [&](std::size_t r, int) {
+    kernels_.token_logprob(logits.data + r * logits.stride, logits.cols, targets[r], &logprobs[r], &ranks[r]);
+  });
+}
+
+// ---- attention
+
+void CpuBackend::store_kv(Matrix k, Matrix v, std::span<const SequenceRows> sequences, std::uint64_t layer,
+                          KvCache& cache) {
+  auto& to = static_cast<CpuKvCache&>(cache);
+  const std::uint64_t head_dim = to.shape().head_dim;
+  for (const SequenceRows& sequence : sequences) {
+    for_each(sequence.count, 4 * k.cols, [&](std::size_t i, int) {
+      const float* key = k.data + (sequence.row + i) * k.stride;
+      const float* value = v.data + (sequence.row + i) * v.stride;
+      for (std::uint64_t head = 0; head < to.shape().kv_heads; ++head) {
+        to.store(encode_, layer, head, sequence.blocks, sequence.position + i, key + head * head_dim,
+                 value + head * head_dim);
+      }
+    });
+  }
+}
+
+void CpuBackend::attention(Matrix q, std::span<const SequenceRows> sequences, const AttentionShape& shape,
+                           std::uint64_t layer, const KvCache& cache, Activations& out) {
+  const auto& from = static_cast<const CpuKvCache&>(cache);
+  auto& to = static_cast<CpuActivations&>(out);
+  to.set_shape(q.rows, q.cols);
+  const std::uint64_t group = shape.heads / shape.kv_heads;
+  const std::uint64_t heads_at_once = std::min(group, kMaxQueries);
+  const std::uint64_t tokens_at_once = kMaxQueries / heads_at_once;
+  attention_parts_.clear();
+  std::uint64_t work = 0;
+  for (const SequenceRows& sequence : sequences) {
+    for (std::uint64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
+      for (std::uint64_t head = 0; head < group; head += heads_at_once) {
+        for (std::uint64_t first = 0; first < sequence.count; first += tokens_at_once) {
+          attention_parts_.push_back({&sequence, first, std::min(tokens_at_once, sequence.count - first), kv_head,
+                                      kv_head * group + head, std::min(heads_at_once, group - head)});
+        }
+      }
+    }
+    work += sequence.count * (sequence.position + sequence.count) * q.cols;
+  }
+  // Every worker takes each W-th part, because later tokens have more to see.
+  const std::uint64_t workers = work < kWorthThreads ? 1 : static_cast<std::uint64_t>(pool_.threads());
+  pool_.run(workers, [&](std::size_t share, int worker) {
+    for (std::size_t i = share; i < attention_parts_.size(); i += workers) {
+      const AttentionPart& part = attention_parts_[i];
+      AttentionArgs a = from.args(layer, part.kv_head);
+      const std::uint64_t row = part.sequence->row + part.first;
+      a.q = q.data + row * q.stride + part.first_head * shape.head_dim;
+      a.q_stride = q.stride;
+      a.out = to.row(row) + part.first_head * shape.head_dim;
+      a.out_stride = to.stride();
+      a.group = part.heads;
+      a.scale = shape.scale;
+      a.window = shape.window;
+      a.round_to_bf16 = rounds();
+      a.blocks = part.sequence->blocks.data();
+      a.position = part.sequence->position + part.first;
+      a.tokens = part.tokens;
+      kernels_.attention(a, scratch(worker));
+    }
+  });
+  for (std::uint64_t r = 0; to.stride() != to.cols() && r < to.rows(); ++r) {
+    std::fill(to.row(r) + to.cols(), to.row(r) + to.stride(), 0.0f);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<backend::Backend> create_cpu_backend(const CpuOptions& options) {
+  return std::make_unique<CpuBackend>(options);
+}
+
+}  // namespace octavo::cpu

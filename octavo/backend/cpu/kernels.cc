@@ -1,0 +1,24 @@
+// The choice of kernels by instruction set.
+#include "octavo/backend/cpu/kernels.h"
+
+namespace octavo::cpu {
+
+const Kernels& kernels(Isa isa) {
+  static const Kernels scalar_kernels = scalar::kernels();
+#if defined(__x86_64__)
+  // Each is built only when asked for: code compiled for an instruction set must not run where it is missing.
+  if (isa == Isa::kAvx512) {
+    static const Kernels avx512_kernels = avx512::kernels();
+    return avx512_kernels;
+  }
+  if (isa == Isa::kAvx2) {
+    static const Kernels avx2_kernels = avx2::kernels();
+    return avx2_kernels;
+  }
+#else
+  (void)isa;
+#endif
+  return scalar_kernels;
+}
+
+}  // namespace octavo::cpu

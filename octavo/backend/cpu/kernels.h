@@ -1,0 +1,119 @@
+// The kernels of the CPU backend as one table of functions per instruction set. What they compute, and in which order,
+// is written once in linear_impl.h, attention_impl.h and rows_impl.h; docs/numerics.md says it in words.
+//
+// All are pure functions of their arguments but for the scratch memory, which is the calling thread's own. Nothing here
+// allocates. Pointers called "rows of floats" have rows of a multiple of kPad floats whose tail is zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "octavo/base/cpu.h"
+
+namespace octavo::cpu {
+
+inline constexpr std::uint64_t kPad = 16;  // floats; a multiple of every instruction set's vector
+
+// How a stored element becomes a float. kE4M3 and kE4M3Finite decode to the code's value times 2^-8, which is what the
+// exponent of FP16 makes of it; whoever sums multiplies by kE4M3Factor, exactly. kE4M3Finite is for codes among which
+// there is no NaN. kTable reads a table of 256 floats.
+enum class Element : std::uint8_t { kE4M3, kE4M3Finite, kE5M2, kTable, kBF16, kF32 };
+inline constexpr float kE4M3Factor = 0x1p8f;
+
+// y[t, n] = (sum over segments s of (sum over k in s of x[t, k] w[n, k]) * w_scale * x_scale) * factor * x_row_scale *
+// w_row_scale + bias, for n in a range of rows of the weight. A segment is a run of K, padded to kPad with zeros.
+struct LinearArgs {
+  const std::byte* weight = nullptr;  // [n, padded K]
+  std::uint64_t row_bytes = 0;
+  Element element = Element::kBF16;
+  const float* table = nullptr;  // kTable
+
+  const std::uint64_t* segment_begins = nullptr;  // [segments + 1], in padded elements
+  std::uint64_t segments = 0;
+
+  std::uint64_t block_n = 1;              // rows of the weight under one row of scales
+  const float* segment_scales = nullptr;  // [n / block_n, segments], or null
+  const float* row_scales = nullptr;      // [n / block_n], or null
+  float factor = 1;
+  const float* bias = nullptr;  // [n], or null
+
+  const float* x = nullptr;  // rows of floats [tokens, padded K]
+  std::uint64_t x_stride = 0;
+  std::uint64_t tokens = 0;                 // at most kMaxTokens
+  const float* x_segment_scales = nullptr;  // [tokens, segments], or null
+  const float* x_row_scales = nullptr;      // [tokens], or null
+
+  float* out = nullptr;  // [tokens, n]
+  std::uint64_t out_stride = 0;
+  bool add = false;  // to what is there
+};
+inline constexpr std::uint64_t kMaxTokens = 256;   // of one call
+inline constexpr std::uint64_t kMaxSegment = 512;  // elements of K
+inline constexpr std::uint64_t kTileRows = 16;     // of a weight that are decoded together; parts should be multiples
+
+// Softmax(q k^T * scale) v for consecutive tokens of one sequence and one key/value head. Keys lie in groups of
+// kKeyGroup tokens, [group][head_dim][kKeyGroup], so that lanes are tokens; values [token][padded head_dim].
+struct AttentionArgs {
+  const float* q = nullptr;  // of the first token, first query head of this key/value head; head h at + h * head_dim
+  std::uint64_t q_stride = 0;
+  float* out = nullptr;  // the same shape
+  std::uint64_t out_stride = 0;
+  std::uint64_t group = 1;  // query heads per key/value head
+  std::uint64_t head_dim = 0;
+  float scale = 1;
+  std::uint64_t window = 0;  // 0 = all
+  bool round_to_bf16 = false;
+
+  Element element = Element::kBF16;
+  const float* table = nullptr;
+  float k_factor = 1, v_factor = 1;  // what sums are multiplied by: the cache's scales and kE4M3Factor
+  const std::byte* keys = nullptr;   // of this layer and head in block 0
+  const std::byte* values = nullptr;
+  std::uint64_t key_block_bytes = 0, value_block_bytes = 0;  // from block to block
+  std::uint64_t block_size = 0;
+
+  const std::int32_t* blocks = nullptr;
+  std::uint64_t position = 0;  // of the first token
+  std::uint64_t tokens = 0;    // tokens * group <= kMaxQueries
+};
+inline constexpr std::uint64_t kKeyGroup = 16;    // tokens
+inline constexpr std::uint64_t kChunk = 64;       // positions that share one step of the online softmax
+inline constexpr std::uint64_t kMaxQueries = 32;  // query heads times tokens of one call
+
+struct Kernels {
+  // Floats of scratch per thread.
+  std::uint64_t linear_scratch;
+  std::uint64_t (*attention_scratch)(std::uint64_t head_dim);
+
+  void (*linear)(const LinearArgs& args, std::uint64_t n_begin, std::uint64_t n_end, float* scratch);
+  // out[i] = the value of element i (E4M3: times 2^-8). `in` can be read up to a multiple of kPad elements.
+  void (*decode)(Element element, const float* table, const std::byte* in, std::uint64_t count, float* out);
+
+  void (*attention)(const AttentionArgs& args, float* scratch);
+
+  // The rest works on one row. `out` of those that write activations has room up to a multiple of kPad, made zero.
+  void (*rms_norm)(const float* x, const float* weight, std::uint64_t count, float eps, bool round_to_bf16, float* out);
+  void (*norm_heads)(float* x, std::uint64_t heads, std::uint64_t head_dim, const float* weight, float eps);
+  void (*rope_heads)(float* x, std::uint64_t heads, std::uint64_t head_dim, const float* table, std::uint64_t half);
+  void (*silu_gate)(const float* gate, const float* up, std::uint64_t count, bool round_to_bf16, float* out);
+  void (*gelu_tanh_gate)(const float* gate, const float* up, std::uint64_t count, bool round_to_bf16, float* out);
+  void (*token_logprob)(const float* logits, std::uint64_t count, std::int32_t target, float* logprob,
+                        std::int32_t* rank);
+};
+
+// The kernels of `isa`, which this machine must have (select_isa sees to that).
+const Kernels& kernels(Isa isa);
+
+namespace scalar {
+Kernels kernels();
+}
+#if defined(__x86_64__)
+namespace avx2 {
+Kernels kernels();
+}
+namespace avx512 {
+Kernels kernels();
+}
+#endif
+
+}  // namespace octavo::cpu
