@@ -92,6 +92,8 @@ int run(int argc, char** argv) {
   add_verify(app, action);
   add_inspect(app, action);
   add_dequantize(app, action);
+  add_tokenize(app, action);
+  add_detokenize(app, action);
   add_completion(app, action);
 
   try {

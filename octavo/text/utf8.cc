@@ -63,6 +63,25 @@ std::optional<std::size_t> invalid_utf8_offset(std::string_view text) {
   return std::nullopt;
 }
 
+std::size_t append_decided_utf8(std::string_view bytes, std::string& out) {
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const Scan s = scan(bytes.substr(at));
+    if (s.length == 0 && at + s.bad == bytes.size() && utf8_length_of(bytes[at]) > s.bad) {
+      const unsigned lead = static_cast<unsigned char>(bytes[at]);
+      if (lead >= 0xC2 && lead <= 0xF4) break;  // unfinished
+    }
+    if (s.length == 0) {
+      out += "\xEF\xBF\xBD";
+      at += s.bad;
+    } else {
+      out += bytes.substr(at, s.length);
+      at += s.length;
+    }
+  }
+  return at;
+}
+
 std::string replace_invalid_utf8(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());
@@ -99,6 +118,27 @@ bool is_numeric(char32_t c) {
 bool is_mark(char32_t c) {
   const auto k = category(c);
   return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+}
+
+bool is_word(char32_t c) {
+  if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: break;
+  }
+  // Other_Alphabetic beyond the categories above (circled and squared letters), and Join_Control.
+  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+         (c >= 0x1F170 && c <= 0x1F189) || c == 0x200C || c == 0x200D;
 }
 
 }  // namespace octavo::text

@@ -31,9 +31,14 @@ inline std::size_t utf8_length_of(char first) {
 // String::from_utf8_lossy and Python's errors="replace").
 std::string replace_invalid_utf8(std::string_view bytes);
 
+// Appends to `out` what of `bytes` is decided, replacing as above, and returns how many bytes that were. The rest, at
+// most 3 bytes, is the beginning of a character whose end has not come.
+std::size_t append_decided_utf8(std::string_view bytes, std::string& out);
+
 bool is_whitespace(char32_t c);   // Unicode property White_Space
 bool is_punctuation(char32_t c);  // ASCII punctuation and general category P*
 bool is_numeric(char32_t c);      // general category N*
 bool is_mark(char32_t c);         // general category M*
+bool is_word(char32_t c);         // \w of Unicode TR 18: Alphabetic, M*, Nd, Pc, Join_Control
 
 }  // namespace octavo::text
