@@ -1,5 +1,6 @@
 #!/bin/sh
-# The demo: a real chat model, SmolLM2-135M-Instruct, from GGUF to BF16 to FP8, verified, and what it cost.
+# The demo: a real chat model, SmolLM2-135M-Instruct, from GGUF to BF16 to FP8, verified, what it cost, and both models
+# answering the same question.
 # Everything lands in build/demo; the download is kept in ${XDG_CACHE_HOME:-~/.cache}/octavo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -48,5 +49,31 @@ run quantize "$work/smollm2" -o "$work/smollm2-fp8" --json-file "$work/quantize.
 run verify "$work/smollm2-fp8" --against "$work/smollm2" --json-file "$work/verify.json"
 echo
 python3 tools/demo_table.py "$work/quantize.json" "$work/verify.json"
+
+if [ ! -e "$work/smollm2/tokenizer.json" ]; then
+  echo
+  echo "The generated checkpoint has no tokenizer and nothing to say; with a network the demo goes on to chat."
+  exit 0
+fi
+
+# Both models answer, and are scored on the project's own stories: each paragraph is one text.
+question="What is the capital of France, and what is it known for?"
+python3 - models/abacus/stories.txt > "$work/stories.jsonl" <<'PY'
+import json, sys
+for story in open(sys.argv[1], encoding="utf-8").read().strip().split("\n\n")[:40]:
+    print(json.dumps({"text": story}))
+PY
 echo
-echo "The models are in $work: smollm2 (BF16) and smollm2-fp8, ready for vLLM, SGLang and transformers."
+for model in smollm2 smollm2-fp8; do
+  echo "\$ octavo generate $work/$model --chat \"$question\" --temperature 0 --max-tokens 80"
+  "$octavo" generate "$work/$model" --chat "$question" --temperature 0 --max-tokens 80 --json > "$work/$model.answer.json"
+  echo "\$ octavo score $work/$model --summary < $work/stories.jsonl"
+  "$octavo" score "$work/$model" --summary --json < "$work/stories.jsonl" > "$work/$model.score.json"
+done
+echo
+python3 tools/demo_answers.py "$question" \
+  "BF16" "$work/smollm2.answer.json" "$work/smollm2.score.json" \
+  "FP8" "$work/smollm2-fp8.answer.json" "$work/smollm2-fp8.score.json"
+echo
+echo "The models are in $work: smollm2 (BF16) and smollm2-fp8, ready for vLLM, SGLang and transformers, or:"
+echo "  build/release/octavo chat $work/smollm2-fp8"

@@ -35,7 +35,8 @@ class Reader {
   Status whole(const char* key, std::uint64_t& out, std::uint64_t least = 1, std::uint64_t most = kLargestSize) const {
     const Json* v = find(key);
     if (v == nullptr) return {};
-    if (!v->is_number_unsigned() || v->get<std::uint64_t>() < least || v->get<std::uint64_t>() > most) {
+    // A negative number becomes a very large one, and so out of range.
+    if (!v->is_number_integer() || v->get<std::uint64_t>() < least || v->get<std::uint64_t>() > most) {
       return wrong(key, fmt::format("a whole number from {} to {}", least, most));
     }
     out = v->get<std::uint64_t>();
@@ -80,8 +81,7 @@ class Reader {
     if (v == nullptr) return {};
     out.clear();
     for (const Json& id : v->is_array() ? *v : Json::array({*v})) {
-      if (!id.is_number_integer() || (!id.is_number_unsigned() && id.get<std::int64_t>() < 0) ||
-          id.get<std::uint64_t>() > kLargestSize) {
+      if (!id.is_number_integer() || id.get<std::uint64_t>() > kLargestSize) {
         return wrong(key, "a token id or a list of token ids");
       }
       out.push_back(id.get<std::int32_t>());

@@ -57,7 +57,9 @@ TEST(DecoderConfig, BiasesByFamily) {
   config["mlp_bias"] = true;
   const DecoderConfig c = parse(config);
   EXPECT_TRUE(c.qkv_bias && c.o_bias && c.mlp_bias);
-  const DecoderConfig qwen2 = parse(of_type("Qwen2ForCausalLM", "qwen2"));
+  Json qwen2_config = of_type("Qwen2ForCausalLM", "qwen2");
+  qwen2_config["num_key_value_heads"] = 4;
+  const DecoderConfig qwen2 = parse(qwen2_config);
   EXPECT_TRUE(qwen2.qkv_bias);
   EXPECT_FALSE(qwen2.o_bias || qwen2.mlp_bias);
 }
