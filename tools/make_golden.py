@@ -144,8 +144,11 @@ def record(exact, rounded, sequences):
 
 def dumps(golden):
     """Objects one key a line, long arrays on one line."""
+
     def lines(entries, indent):
-        return ",\n".join(f"{indent}{json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in entries.items())
+        return ",\n".join(
+            f"{indent}{json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in entries.items()
+        )
 
     head = lines({k: v for k, v in golden.items() if k != "runs"}, "")
     runs = ",\n".join(f"  {json.dumps(name)}: {{\n{lines(run, '    ')}\n  }}" for name, run in golden["runs"].items())
