@@ -94,6 +94,7 @@ int run(int argc, char** argv) {
   add_dequantize(app, action);
   add_tokenize(app, action);
   add_detokenize(app, action);
+  add_template(app, action);
   add_completion(app, action);
 
   try {
