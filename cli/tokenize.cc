@@ -49,8 +49,16 @@ Result<Json> member(const std::string& line, const char* name) {
   return *it;
 }
 
+// The characters that many readers take for the end of a line are escaped.
 std::string to_line(const Json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+  std::string out = json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  for (const auto& [character, escape] :
+       {std::pair("\xC2\x85", "\\u0085"), std::pair("\xE2\x80\xA8", "\\u2028"), std::pair("\xE2\x80\xA9", "\\u2029")}) {
+    for (std::size_t at = 0; (at = out.find(character, at)) != out.npos;) {
+      out.replace(at, std::char_traits<char>::length(character), escape);
+    }
+  }
+  return out + "\n";
 }
 
 Result<std::string> tokenize_json(const text::Tokenizer& tokenizer, const Options& o, const std::string& line) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "octavo/base/text.h"
+#include "octavo/text/unicode_additions.h"
 #include "octavo/text/utf8.h"
 
 namespace octavo::text {
@@ -17,7 +18,8 @@ constexpr int kMaxNesting = 100;
 // The inside of a class for each shorthand.
 constexpr std::string_view kSpace =
     R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// Below U+0100 Oniguruma counts superscripts and fractions as word characters.
+constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHex = "0-9A-Fa-f";
 
 std::string loose(std::string_view name) {  // property names ignore case, spaces, - and _
@@ -42,7 +44,7 @@ constexpr auto kNamed = std::to_array<Named>({
     {"cntrl", R"(\p{Cc})"},
     {"digit", R"(\p{Nd})"},
     {"lower", R"(\p{Lowercase})"},
-    {"punct", R"(\p{P}$+<=>^`|~)"},
+    {"punct", R"(\p{P}\p{S})"},
     {"space", kSpace},
     {"upper", R"(\p{Uppercase})"},
     {"xdigit", kHex},
@@ -132,13 +134,34 @@ constexpr auto kBinary = std::to_array<std::string_view>({"alphabetic",
                                                           "xidcontinue",
                                                           "xidstart"});
 
+// Class items of \p{name} as PCRE2 knows it, and what its Unicode version may lack. Scripts and other properties go
+// without, but for Han, the only one that has grown much.
+std::string with_additions(std::string_view items) {
+  std::string out(items);
+  for (std::size_t at = 0; (at = items.find("\\p{", at)) != items.npos; ++at) {
+    const std::string_view name = items.substr(at + 3, items.find('}', at) - at - 3);
+    out += added_class_items(name == "Alphabetic"  ? "L"
+                             : name == "Lowercase" ? "Ll"
+                             : name == "Uppercase" ? "Lu"
+                                                   : name);
+    if (name == "sc:Han") out += R"(\x{2B739}\x{2EBF0}-\x{2EE5D}\x{31350}-\x{323AF})";
+  }
+  return out;
+}
+
 std::string items_of(std::string_view name) {
   const std::string key = loose(name);
   for (const Named& named : kNamed) {
-    if (named.name == key) return std::string(named.items);
+    if (named.name == key) return with_additions(named.items);
   }
   if (key == "whitespace") return std::string(kSpace);
-  if (key.size() <= 2 || std::find(kBinary.begin(), kBinary.end(), key) != kBinary.end()) {
+  if (key == "han") return with_additions(R"(\p{sc:Han})");
+  if (key.size() <= 2) {
+    std::string proper = key;  // "lu" is Lu
+    if (!proper.empty() && proper[0] >= 'a' && proper[0] <= 'z') proper[0] = static_cast<char>(proper[0] - 'a' + 'A');
+    return with_additions(fmt::format("\\p{{{}}}", proper));
+  }
+  if (std::find(kBinary.begin(), kBinary.end(), key) != kBinary.end()) {
     return fmt::format("\\p{{{}}}", name);
   }
   return fmt::format("\\p{{sc:{}}}", name);
@@ -321,7 +344,7 @@ class Translator {
     }
     if (c == 'b' || c == 'B') {
       at_ += 2;
-      const std::string w = fmt::format("[{}]", kWord);
+      const std::string w = fmt::format("[{}]", with_additions(kWord));
       atom(c == 'b' ? fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", w)
                     : fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", w));
       return {};
@@ -342,16 +365,16 @@ class Translator {
   }
 
   // The items of \s \w \d \h and whether the letter negates them.
-  static std::optional<std::pair<std::string_view, bool>> shorthand_of(char c) {
+  static std::optional<std::pair<std::string, bool>> shorthand_of(char c) {
     switch (c) {
-      case 's': return {{kSpace, false}};
-      case 'S': return {{kSpace, true}};
-      case 'w': return {{kWord, false}};
-      case 'W': return {{kWord, true}};
-      case 'd': return {{R"(\p{Nd})", false}};
-      case 'D': return {{R"(\p{Nd})", true}};
-      case 'h': return {{kHex, false}};
-      case 'H': return {{kHex, true}};
+      case 's':
+      case 'S': return std::pair(std::string(kSpace), c == 'S');
+      case 'w':
+      case 'W': return std::pair(with_additions(kWord), c == 'W');
+      case 'd':
+      case 'D': return std::pair(with_additions(R"(\p{Nd})"), c == 'D');
+      case 'h':
+      case 'H': return std::pair(std::string(kHex), c == 'H');
       default: return std::nullopt;
     }
   }
@@ -363,7 +386,7 @@ class Translator {
     if (at_ >= in_.size()) return failure("\\p without a name");
     if (in_[at_] != '{') {
       const std::string name(in_.substr(at_++, 1));
-      return std::pair(fmt::format("\\p{{{}}}", name), negated);
+      return std::pair(items_of(name), negated);
     }
     const std::size_t end = in_.find('}', at_);
     if (end == in_.npos) return failure("\\p{{ is not closed");
@@ -437,7 +460,7 @@ class Translator {
         if (inverse) name.remove_prefix(1);
         const auto named = std::find_if(kNamed.begin(), kNamed.end(), [&](const Named& n) { return n.name == name; });
         if (named == kNamed.end()) return failure("[:{}:] is no character class", printable(name));
-        current.add(named->items, inverse);
+        current.add(with_additions(named->items), inverse);
         at_ = end + 2;
       } else if (c == '[') {
         ++at_;

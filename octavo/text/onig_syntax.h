@@ -3,6 +3,7 @@
 //   \s \w \d \b and their negations    Unicode White_Space; Alphabetic, M, Nd, Pc; Nd; edges of \w
 //   \h \v \uHHHH                       a hexadecimal digit; U+000B; a code point
 //   \p{Han}, \p{Letter}, \p{Alpha}     the script, not its extensions; long names of categories; POSIX names
+//   \p{L} \p{Nd} and the like         also what Unicode 15 and 16 added, whatever PCRE2's own version
 //   [a[bc]], [a&&b]                    unions and intersections of classes
 //   {,n}, a{n,m}+, a{n}?               0 .. n; greedy repetition of the interval; optional interval
 //   (?m:...), a(?i)b|c                 dot matches newlines; an option holds to the end of its group

@@ -294,7 +294,8 @@ Result<std::unique_ptr<PreTokenizerStep>> parse_step(const JsonField& field, con
   if (type == "WhitespaceSplit") return Step(new CharacterSplit(&is_whitespace, Behavior::kRemoved));
   if (type == "Whitespace") {
     // Rust's \w and \s, which are Unicode TR 18's.
-    OCTAVO_ASSIGN(Regex regex, Regex::compile(R"([\w\u200C\u200D]+|[^\w\u200C\u200D\s]+)"));
+    OCTAVO_ASSIGN(Regex regex, Regex::compile(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200C\u200D]+)"
+                                              R"(|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200C\u200D\s]+)"));
     return Step(new RegexSplit(std::move(regex), Behavior::kRemoved, /*invert=*/true));
   }
   if (type == "CharDelimiterSplit") {

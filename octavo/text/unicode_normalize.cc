@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "octavo/text/utf8.h"
@@ -14,6 +15,17 @@ namespace octavo::text {
 namespace {
 
 int combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+
+// Characters with a decomposition that Unicode 12.1 or later added. The tokenizers library's tables are Unicode 12.0
+// and leave them alone.
+bool is_newer(char32_t c) {
+  static constexpr std::pair<char32_t, char32_t> kRanges[] = {
+      {0x32FF, 0x32FF},   {0xA7F1, 0xA7F4},   {0xAB69, 0xAB69},   {0x105C9, 0x105C9}, {0x105E4, 0x105E4},
+      {0x10781, 0x107BA}, {0x11383, 0x11391}, {0x113C5, 0x113C8}, {0x11938, 0x11938}, {0x16121, 0x16128},
+      {0x16D68, 0x16D6A}, {0x1CCD6, 0x1CCF9}, {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+  return std::any_of(std::begin(kRanges), std::end(kRanges),
+                     [c](const auto& range) { return c >= range.first && c <= range.second; });
+}
 
 // Below this no character decomposes, composes with what follows, or is a mark.
 bool is_inert(std::string_view text, NormalForm form) {
@@ -42,7 +54,7 @@ std::string normalize_unicode(std::string_view text, NormalForm form) {
     int boundary = 0;
     const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.value), parts.data(),
                                                static_cast<utf8proc_ssize_t>(parts.size()), decompose, &boundary);
-    if (count < 0 || count > static_cast<utf8proc_ssize_t>(parts.size())) {
+    if (count < 0 || count > static_cast<utf8proc_ssize_t>(parts.size()) || is_newer(c.value)) {
       out.push_back(static_cast<utf8proc_int32_t>(c.value));
     } else {
       out.insert(out.end(), parts.begin(), parts.begin() + count);

@@ -3,6 +3,8 @@
 
 #include <utf8proc.h>
 
+#include "octavo/text/unicode_additions.h"
+
 namespace octavo::text {
 namespace {
 
@@ -32,7 +34,20 @@ Scan scan(std::string_view text) {
   return {value, length, 0};
 }
 
-utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+utf8proc_category_t category(char32_t c) {
+  const utf8proc_category_t known = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  if (known != UTF8PROC_CATEGORY_CN) return known;
+  const std::string_view added = added_category(c);
+  if (added.empty()) return known;
+  for (int i = UTF8PROC_CATEGORY_LU; i <= UTF8PROC_CATEGORY_ZP; ++i) {
+    // The two letters of each category, in utf8proc's order.
+    constexpr std::string_view kNames = "LuLlLtLmLoMnMcMeNdNlNoPcPdPsPePiPfPoSmScSkSoZsZlZp";
+    if (kNames.substr(2 * static_cast<std::size_t>(i - UTF8PROC_CATEGORY_LU), 2) == added) {
+      return static_cast<utf8proc_category_t>(i);
+    }
+  }
+  return known;
+}
 
 }  // namespace
 
