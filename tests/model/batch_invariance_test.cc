@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstdint>
 #include <numeric>
+#include <ostream>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -43,6 +44,7 @@ struct Setup {
   Compute compute = Compute::kBF16;
   KvDType kv = KvDType::kBF16;
   DType dtype = DType::kBF16;
+  friend void PrintTo(const Setup& setup, std::ostream* out) { *out << setup.name; }
 };
 
 const Setup kSetups[] = {
@@ -166,8 +168,10 @@ std::string difference(const Logits& want, const Logits& got) {
 
 // The logits must depend on the whole sequence, or equal bits would prove nothing.
 bool uses_context(RunModel& model, const Tokens& tokens) {
-  Tokens changed = tokens;
-  changed[changed.size() - 2] = (changed[changed.size() - 2] + 1) % static_cast<std::int32_t>(model.vocab());
+  Tokens changed = tokens;  // all but the last: one token may weigh less than rounding does
+  for (std::size_t i = 0; i + 1 < changed.size(); ++i) {
+    changed[i] = (changed[i] + 1) % static_cast<std::int32_t>(model.vocab());
+  }
   const auto vocab = static_cast<std::ptrdiff_t>(model.vocab());
   const std::vector<float> a = model.logits(tokens), b = model.logits(changed);
   return !std::equal(a.end() - vocab, a.end(), b.end() - vocab);
