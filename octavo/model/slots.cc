@@ -31,20 +31,50 @@ class Finder {
     OCTAVO_TRY(linear(names.embedding, config_.vocab, hidden, Bias::kNone, weights.embedding));
     for (std::uint64_t i = 0; i < config_.layers; ++i) OCTAVO_TRY(layer(i, weights.layers[i]));
     OCTAVO_TRY(vector(std::string(names.final_norm), hidden, weights.final_norm));
-    if (config_.tie_word_embeddings) {
-      used_.emplace(names.head);  // some tied checkpoints hold it nevertheless; loaders ignore it
-    } else if (checkpoint_.find(names.head) == nullptr) {
-      return failure("{}: tensor \"{}\" is missing; config.json does not say that the embeddings are tied",
-                     checkpoint_.dir().string(), names.head);
-    } else {
-      OCTAVO_TRY(linear(names.head, config_.vocab, hidden, Bias::kNone, weights.head));
-    }
+    OCTAVO_TRY(head(weights));
     find_unused();
     return std::move(slots_);
   }
 
  private:
   enum class Bias : std::uint8_t { kNone, kNeeded };
+
+  Status head(ModelWeights& weights) {
+    const TensorNames& names = config_.architecture->names;
+    const CheckpointTensor* head = checkpoint_.find(names.head);
+    if (head == nullptr && !config_.tie_word_embeddings) {
+      return failure("{}: tensor \"{}\" is missing; config.json does not say that the embeddings are tied",
+                     checkpoint_.dir().string(), names.head);
+    }
+    if (config_.tie_word_embeddings && head != nullptr) {
+      used_.insert(head->name);
+      OCTAVO_ASSIGN(const bool same, same_bytes(*head, *checkpoint_.find(names.embedding)));
+      if (!same) {
+        slots_.warnings.push_back(fmt::format(
+            "config.json says that the embeddings are tied, but \"{}\" differs from \"{}\": the head is used as it "
+            "stands, as transformers does; vLLM and SGLang would leave it out",
+            names.head, names.embedding));
+        return linear(names.head, config_.vocab, config_.hidden, Bias::kNone, weights.head);
+      }
+    }
+    if (config_.tie_word_embeddings) return {};
+    return linear(names.head, config_.vocab, config_.hidden, Bias::kNone, weights.head);
+  }
+
+  // Some tied checkpoints hold the head a second time.
+  Result<bool> same_bytes(const CheckpointTensor& a, const CheckpointTensor& b) const {
+    if (a.dtype != b.dtype || a.shape != b.shape) return false;
+    constexpr std::uint64_t kStretch = 1ull << 20;
+    std::vector<std::byte> left, right;
+    for (std::uint64_t at = 0; at < a.bytes; at += kStretch) {
+      left.resize(std::min(kStretch, a.bytes - at));
+      right.resize(left.size());
+      OCTAVO_TRY(checkpoint_.read(a, at, left));
+      OCTAVO_TRY(checkpoint_.read(b, at, right));
+      if (left != right) return false;
+    }
+    return true;
+  }
 
   std::string in_layer(std::uint64_t layer, std::string_view name) const {
     const std::string_view prefix = config_.architecture->names.layer;

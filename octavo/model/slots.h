@@ -34,6 +34,7 @@ struct Slots {
   std::vector<VectorSlot> vectors;
   std::vector<const CheckpointTensor*> k_scales, v_scales;  // one a layer; null where the checkpoint has none
   std::vector<std::string> unused;                          // tensors that nothing reads, sorted
+  std::vector<std::string> warnings;
 };
 
 // `weights` gets config.layers layers; the slots point into it. `quantization` is the checkpoint's own, if any.

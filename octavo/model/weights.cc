@@ -308,6 +308,7 @@ class Loader {
       r.edge_channel = plan_->edge_channel;
       r.warnings = plan_->warnings;
     }
+    r.warnings.insert(r.warnings.end(), slots_.warnings.begin(), slots_.warnings.end());
     if (!slots_.unused.empty()) {
       const std::size_t named = std::min(kUnusedNamed, slots_.unused.size());
       r.warnings.push_back(fmt::format(

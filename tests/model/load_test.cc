@@ -124,6 +124,21 @@ TEST(LoadModel, UnusedTensorsAreNamed) {
             (std::vector<std::string>{"1 tensor of the folder is not used: model.visual.patch_embed.weight"}));
 }
 
+TEST(LoadModel, ATiedHeadThatDiffersIsUsedAndSaid) {
+  CheckpointBuilder same = test::tiny_decoder({.tied = true});
+  same.add("lm_head.weight", DType::kBF16, {320, 128}, same.at("model.embed_tokens.weight").bytes);
+  const auto tied = load(same);
+  ASSERT_TRUE(tied.ok()) << tied.error().message;
+  EXPECT_EQ(tied->weights.head, nullptr);
+  EXPECT_TRUE(tied->report.warnings.empty());
+  same.at("lm_head.weight").bytes[77] ^= std::byte{1};
+  const auto other = load(same);
+  ASSERT_TRUE(other.ok()) << other.error().message;
+  EXPECT_NE(other->weights.head, nullptr);
+  ASSERT_EQ(other->report.warnings.size(), 1u);
+  EXPECT_NE(other->report.warnings[0].find("the head is used as it stands"), std::string::npos);
+}
+
 TEST(LoadModel, ReportsWhatIsResident) {
   const auto loaded = load(test::tiny_decoder());
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
