@@ -16,7 +16,7 @@ IncrementalDetokenizer& IncrementalDetokenizer::operator=(IncrementalDetokenizer
 std::string IncrementalDetokenizer::push(std::int32_t id) {
   std::string out;
   const Pipeline& pipeline = *tokenizer_.pipeline_;
-  if (!pipeline.vocabulary.has(id) || (skip_special_ && pipeline.is_special(id))) return out;
+  if (!pipeline.vocabulary.has(id) || (skip_special_ && pipeline.is_skipped(id))) return out;
   stream_->push(id, pipeline.decoded(id), out);
   return out;
 }

@@ -156,6 +156,9 @@ std::string items_of(std::string_view name) {
   }
   if (key == "whitespace") return std::string(kSpace);
   if (key == "han") return with_additions(R"(\p{sc:Han})");
+  for (const std::string_view binary : {"Alphabetic", "Lowercase", "Uppercase"}) {
+    if (key == loose(binary)) return with_additions(fmt::format("\\p{{{}}}", binary));
+  }
   if (key.size() <= 2) {
     std::string proper = key;  // "lu" is Lu
     if (!proper.empty() && proper[0] >= 'a' && proper[0] <= 'z') proper[0] = static_cast<char>(proper[0] - 'a' + 'A');

@@ -34,11 +34,14 @@ struct Pipeline {
   PostProcessor post_processor;
   std::unique_ptr<Decoder> decoder;
   std::unordered_set<std::int32_t> control;  // special though not added: SentencePiece's control symbols
+  bool control_is_text = true;               // false: the decoder makes nothing of them anyway
   std::optional<std::int32_t> bos, eos;
 
   // `text` must be valid UTF-8.
   Result<std::vector<std::int32_t>> encode(std::string_view text, bool add_special) const;
   bool is_special(std::int32_t id) const { return added.is_special(id) || control.contains(id); }
+  // Whether skip_special leaves the id out.
+  bool is_skipped(std::int32_t id) const { return added.is_special(id) || (control_is_text && control.contains(id)); }
   // What the decoder is given for an id of the vocabulary.
   std::string_view decoded(std::int32_t id) const {
     const std::string* form = added.decoded(id);

@@ -483,6 +483,7 @@ Result<std::unique_ptr<Pipeline>> parse_sentencepiece(std::string_view bytes, co
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     if (pieces->types[i] == PieceType::kControl) out->control.insert(static_cast<std::int32_t>(i));
   }
+  out->control_is_text = config.present;
   if (config.present) OCTAVO_TRY(add_tokens(config, *out));
   PostProcessor::Template form;
   if (out->bos && config.add_bos_token.value_or(true)) form.push_back({*out->bos});

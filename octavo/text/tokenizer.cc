@@ -96,7 +96,7 @@ Result<std::string> Tokenizer::decode(std::span<const std::int32_t> ids, bool sk
     if (!pipeline_->vocabulary.has(ids[i])) {
       return failure("id {} at position {} has no token; the vocabulary ends at {}", ids[i], i, vocab_size() - 1);
     }
-    if (skip_special && pipeline_->is_special(ids[i])) continue;
+    if (skip_special && pipeline_->is_skipped(ids[i])) continue;
     stream->push(ids[i], pipeline_->decoded(ids[i]), out);
   }
   stream->finish(out);
