@@ -25,7 +25,7 @@ namespace {
 using backend::InputRounding;
 using backend::LinearSpec;
 
-constexpr std::uint64_t kReadBytes = 4ull << 20;      // of one read; beyond it a larger read gains nothing
+constexpr std::uint64_t kReadBytes = 1ull << 20;  // of one read, a thread: enough for the disk, little beside a model
 constexpr std::uint64_t kLargestVector = 1ull << 26;  // bytes of a norm, a bias, a tensor's scales: they fit at once
 constexpr std::size_t kUnusedNamed = 3;               // unused tensors that a warning names
 
