@@ -44,10 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer", type=Path, help="the folder that tokenizer.py wrote")
     parser.add_argument("run", type=Path, help="a folder for checkpoint and log.jsonl; continued if it has one")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--peak", type=float, default=2e-3, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--until", type=int, help="stop, with a checkpoint, after this step")
     parser.add_argument("--checkpoint-every", type=int, default=250, help="steps")
     options = parser.parse_args()
 
@@ -59,6 +60,7 @@ def main() -> None:
     model = Qwen3(Shape(vocab_size=tokenizer.get_vocab_size()))
     optimizer = optimizer_for(model, options.peak)
     step, seconds = 0, 0.0
+    last = min(options.steps, options.until or options.steps)
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -70,7 +72,7 @@ def main() -> None:
     losses: list[float] = []
     started = time.monotonic() - seconds
     with (options.run / "log.jsonl").open("a", encoding="utf-8") as log:
-        while step < options.steps:
+        while step < last:
             length = LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
             batch = torch.tensor([rows.next(length) for _ in range(TOKENS_PER_STEP // length)])
             rate = learning_rate(step, options.steps, options.peak)
@@ -89,7 +91,7 @@ def main() -> None:
                          "learning_rate": round(rate, 6), "seconds": round(time.monotonic() - started)}
                 print(json.dumps(entry), file=log, flush=True)
                 losses.clear()
-            if step % options.checkpoint_every == 0 or step == options.steps:
+            if step % options.checkpoint_every == 0 or step == last:
                 save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
                                   "seconds": time.monotonic() - started, "document": rows.index})
 
