@@ -4,19 +4,22 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <fstream>
 
 #include "octavo/base/file.h"
 
 namespace octavo::cli {
 
-void add_common_options(CLI::App& command, CommonOptions& options) {
+void add_run_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("-q,--quiet", options.quiet, "no progress, no summary; errors and warnings still appear")
       ->group("Output");
   command.add_option("--threads", options.threads, "worker threads (default: one a hardware thread)")
       ->check(CLI::Range(1, 1024))
       ->option_text("N")
       ->group("Run");
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  add_run_options(command, options);
   command.add_flag("--json", options.json, "print the result as one JSON object instead of text")->group("Output");
   command.add_option("--json-file", options.json_file, "also write that JSON object to FILE")
       ->option_text("FILE")
@@ -38,14 +41,6 @@ Status print_result(const CommonOptions& options, const std::string& human, cons
     return failure("standard output: write failed");
   }
   return {};
-}
-
-std::uint64_t peak_memory() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stoull(line.substr(6)) * 1024;  // the file counts in KiB
-  }
-  return 0;
 }
 
 }  // namespace octavo::cli

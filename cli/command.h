@@ -7,6 +7,7 @@
 #include <string>
 
 #include "octavo/base/json.h"
+#include "octavo/base/memory.h"
 #include "octavo/base/status.h"
 
 namespace octavo::cli {
@@ -24,6 +25,8 @@ struct CommonOptions {
   std::string json_file;
 };
 void add_common_options(CLI::App& command, CommonOptions& options);
+// --quiet and --threads alone, for commands without a result.
+void add_run_options(CLI::App& command, CommonOptions& options);
 
 // Starts a subcommand: name, one line of purpose, one example.
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& purpose, const std::string& example);
@@ -32,15 +35,15 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 // `human` but never --json.
 Status print_result(const CommonOptions& options, const std::string& human, const Json& summary);
 
-// Peak resident memory of this process in bytes (VmHWM), 0 where /proc is absent.
-std::uint64_t peak_memory();
-
 // One file a subcommand.
 void add_import(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
 void add_dequantize(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
+void add_generate(CLI::App& app, Action& action);
+void add_chat(CLI::App& app, Action& action);
+void add_score(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_detokenize(CLI::App& app, Action& action);
 void add_template(CLI::App& app, Action& action);

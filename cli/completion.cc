@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "octavo/base/text.h"
+#include "octavo/quant/online.h"
 #include "octavo/quant/spec.h"
 #include "octavo/verify/verify.h"
 
@@ -26,6 +27,7 @@ std::vector<std::string> long_options(const CLI::App& command) {
 std::vector<std::string> values(const CLI::Option& option) {
   const std::string name = option.get_lnames().empty() ? "" : option.get_lnames().front();
   if (name == "scheme") return quant::scheme_names();
+  if (name == "quantization") return quant::online_names();
   std::vector<std::string> out;
   if (name == "format") {
     for (const auto format : {quant::OutputFormat::kFp8, quant::OutputFormat::kCompressedTensors}) {

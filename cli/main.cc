@@ -76,7 +76,7 @@ void print_error(std::string_view command, std::string_view message) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Octavo takes large language models from BF16 to FP8: quantize, verify, inspect, convert back."};
+  CLI::App app{"Octavo takes large language models from BF16 to FP8 and runs them there."};
   app.name("octavo");
   app.set_version_flag("--version", std::string("octavo ") + OCTAVO_VERSION);
   app.require_subcommand(0, 1);
@@ -95,6 +95,9 @@ int run(int argc, char** argv) {
   add_tokenize(app, action);
   add_detokenize(app, action);
   add_template(app, action);
+  add_generate(app, action);
+  add_chat(app, action);
+  add_score(app, action);
   add_completion(app, action);
 
   try {

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/progress_bar.h"
+#include "cli/quant_options.h"
 #include "octavo/base/cpu.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
@@ -14,14 +15,12 @@
 namespace octavo::cli {
 namespace {
 
-constexpr int kMostLayers = 1'000'000;  // of --keep-first and --keep-last: beyond it, a mistake
-
 struct QuantizeOptions {
   CommonOptions common;
   std::string source, out;
   std::string scheme = "dynamic", format, dtype = "e4m3", scale_dtype, block, edge = "partial", nonfinite = "error";
-  std::vector<std::string> ignore, only;
-  std::uint64_t keep_first = 0, keep_last = 0;
+  KeepOptions keep;
+  std::vector<std::string> only;
   bool lm_head = false, pow2_scales = false, direct = false, dry_run = false;
   std::string explain;
 };
@@ -58,11 +57,9 @@ Result<quant::QuantSpec> make_spec(const QuantizeOptions& o) {
   spec.pow2_scales = o.pow2_scales;
   spec.direct = o.direct;
   spec.nonfinite = o.nonfinite == "zero" ? quant::NonFinite::kZero : quant::NonFinite::kError;
-  spec.edge = o.edge == "channel" ? quant::Edge::kChannel : quant::Edge::kPartial;
-  spec.ignore = o.ignore;
+  spec.edge = edge_of(o.edge);
+  set_kept(o.keep, spec);
   spec.only = o.only;
-  spec.keep_first = o.keep_first;
-  spec.keep_last = o.keep_last;
   spec.lm_head = o.lm_head;
   OCTAVO_TRY(quant::check_spec(spec));
   return spec;
@@ -172,35 +169,17 @@ void add_quantize(CLI::App& app, Action& action) {
   command->add_option("--block-size", o.block, "block of --scheme block (default 128x128)")
       ->option_text("ROWSxCOLS")
       ->group("Scheme");
-  command
-      ->add_option("--edge", o.edge,
-                   "partial (default): blocks at the edges are smaller\n"
-                   "channel: modules that do not divide get per-channel scales (compressed-tensors)")
-      ->check(CLI::IsMember({"partial", "channel"}))
-      ->option_text("HOW")
-      ->group("Scheme");
+  add_edge_option(*command, o.edge, "compressed-tensors", "Scheme");
   command->add_option("--scale-dtype", o.scale_dtype, "f32 or bf16 (default: f32 in fp8, bf16 in compressed-tensors)")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->option_text("NAME")
       ->group("Scheme");
   command->add_flag("--pow2-scales", o.pow2_scales, "round scales up to powers of two")->group("Scheme");
 
-  command
-      ->add_option("--ignore", o.ignore, "leave these modules as they are: exact name, glob, or re:REGEX; repeatable")
-      ->allow_extra_args(false)
-      ->option_text("PATTERN")
-      ->group("Selection");
+  add_keep_options(*command, o.keep, "Selection");
   command->add_option("--only", o.only, "quantize nothing but these; repeatable")
       ->allow_extra_args(false)
       ->option_text("PATTERN")
-      ->group("Selection");
-  command->add_option("--keep-first", o.keep_first, "leave the first N layers as they are")
-      ->check(CLI::Range(0, kMostLayers))
-      ->option_text("N")
-      ->group("Selection");
-  command->add_option("--keep-last", o.keep_last, "leave the last N layers as they are")
-      ->check(CLI::Range(0, kMostLayers))
-      ->option_text("N")
       ->group("Selection");
   command->add_flag("--lm-head", o.lm_head, "quantize the output head too, per channel (compressed-tensors)")
       ->group("Selection");

@@ -8,6 +8,7 @@
 
 #include "octavo/engine/kv_blocks.h"
 #include "octavo/engine/stop_text.h"
+#include "octavo/text/detokenizer.h"
 
 namespace octavo::engine {
 namespace {

@@ -6,7 +6,6 @@
 #include <system_error>
 
 #include "octavo/backend/cpu/cpu_backend.h"
-#include "octavo/checkpoint/quantization.h"
 #include "octavo/engine/kv_blocks.h"
 
 namespace octavo::engine {
@@ -14,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A folder without any of these has no tokenizer; one that has them must have a good one.
+// A model without a tokenizer can still score ids. A folder without any
 bool has_tokenizer(const fs::path& folder) {
   constexpr std::array kFiles = {"tokenizer.json", "vocab.json", "tokenizer.model"};
   return std::any_of(kFiles.begin(), kFiles.end(), [&](const char* name) {
@@ -26,6 +25,7 @@ bool has_tokenizer(const fs::path& folder) {
 std::vector<std::int32_t> find_end_tokens(const RunnerFolder& folder) {
   std::vector<std::int32_t> out =
       folder.defaults.eos_token_ids.empty() ? folder.config.eos_token_ids : folder.defaults.eos_token_ids;
+  if (const auto eos = folder.tokenizer ? folder.tokenizer->eos_id() : std::nullopt) out.push_back(*eos);
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
@@ -56,19 +56,11 @@ Result<RunnerFolder> read_runner_folder(const fs::path& folder) {
 
 Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
   const model::DecoderConfig& config = folder.config;
-  if (options.load.quantize) {
-    OCTAVO_ASSIGN(const auto quantization,
-                  parse_quantization(folder.checkpoint.config(), folder.checkpoint.config_path().string()));
-    if (quantization) {
-      return usage_error("--quantization: {} is quantized already ({}); leave the option out to run it as it is",
-                         folder.checkpoint.dir().string(), quantization->describe());
-    }
-  }
   Runner out;
   OCTAVO_ASSIGN(out.context, folder.context(options.context));
   const std::uint64_t sequences = std::max<std::uint64_t>(options.sequences, 1);
   out.chunk = std::clamp<std::uint64_t>(options.chunk, 1, out.context);
-  out.step_tokens = std::max(out.chunk, sequences);
+  out.step_tokens = std::max({out.chunk, sequences, kKvBlockTokens});
 
   const bool f32 = options.compute == backend::Compute::kF32;
   backend::KvShape kv;

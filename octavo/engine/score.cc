@@ -33,7 +33,7 @@ class Scoring {
   Scoring(Runner& runner, std::span<const Tokens> sequences, int top, const ScoreSink& done)
       : runner_(runner), sequences_(sequences), top_(top), done_(done), pool_(runner.cache->shape().blocks) {}
 
-  Result<std::vector<Scores>> run();
+  Status run();
 
  private:
   Status check() const;
@@ -94,6 +94,10 @@ void Scoring::pack() {
   };
   for (Active& a : active_) add(a);  // at most one: the one that the last step cut
   for (; room > 0 && next_ < sequences_.size(); ++next_) {
+    Scores& scores = scores_[next_];
+    scores.logprobs.resize(sequences_[next_].size());
+    scores.ranks.resize(sequences_[next_].size());
+    if (top_ > 0) scores.top.resize(sequences_[next_].size());
     if (feed(next_) == 0) continue;
     Active a{next_, 0, {}};
     // All its blocks at once, so that two sequences can never wait for each other's.
@@ -149,21 +153,15 @@ Status Scoring::report() {
   }
   const std::size_t end = active_.empty() ? next_ : active_.front().index;
   for (; reported_ < end; ++reported_) {
-    if (done_) OCTAVO_TRY(done_(reported_, scores_[reported_]));
+    OCTAVO_TRY(done_(reported_, std::move(scores_[reported_])));
   }
   return {};
 }
 
-Result<std::vector<Scores>> Scoring::run() {
+Status Scoring::run() {
   OCTAVO_TRY(check());
   runner_.cached.clear();  // its blocks are used here
-  for (const Tokens& tokens : sequences_) {
-    Scores scores;
-    scores.logprobs.resize(tokens.size());
-    scores.ranks.resize(tokens.size());
-    if (top_ > 0) scores.top.resize(tokens.size());
-    scores_.push_back(std::move(scores));
-  }
+  scores_.resize(sequences_.size());
   while (reported_ < sequences_.size()) {
     pack();
     if (!rows_.empty()) {
@@ -173,12 +171,12 @@ Result<std::vector<Scores>> Scoring::run() {
     }
     OCTAVO_TRY(report());
   }
-  return std::move(scores_);
+  return {};
 }
 
 }  // namespace
 
-Result<std::vector<Scores>> score(Runner& runner, std::span<const Tokens> sequences, int top, const ScoreSink& done) {
+Status score(Runner& runner, std::span<const Tokens> sequences, int top, const ScoreSink& done) {
   return Scoring(runner, sequences, top, done).run();
 }
 

@@ -18,13 +18,12 @@ struct Scores {
   std::vector<std::vector<TokenLogprob>> top;  // per token, with `top` > 0; entry 0 is empty
 };
 
-// Called in order as sequence `index` is finished; an error ends the run.
-using ScoreSink = std::function<Status(std::size_t index, const Scores& scores)>;
+// Called once for every sequence, in order, as soon as it is finished; an error ends the run.
+using ScoreSink = std::function<Status(std::size_t index, Scores scores)>;
 
 // Scores every sequence, packed into steps of at most runner.chunk tokens; the result of one does not depend on the
 // others. An empty sequence gives empty scores. A sequence longer than the context, a token outside the vocabulary, or
-// logits that are not finite are failures that name the sequence's index. `done` may be empty.
-Result<std::vector<Scores>> score(Runner& runner, std::span<const std::vector<std::int32_t>> sequences, int top,
-                                  const ScoreSink& done);
+// logits that are not finite are failures that name the sequence's index.
+Status score(Runner& runner, std::span<const std::vector<std::int32_t>> sequences, int top, const ScoreSink& done);
 
 }  // namespace octavo::engine

@@ -1,0 +1,136 @@
+// Options of the commands that run a model, and the report of loading it.
+#include "cli/model_options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/progress_bar.h"
+#include "octavo/base/cpu.h"
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+#include "octavo/quant/online.h"
+
+namespace octavo::cli {
+namespace {
+
+constexpr std::uint64_t kMostContext = 1ull << 32;
+constexpr std::size_t kLongestWarning = 2000;
+
+std::optional<backend::KvDType> kv_dtype_of(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  if (name == "bf16") return backend::KvDType::kBF16;
+  if (name == "f32") return backend::KvDType::kF32;
+  return name == "fp8_e5m2" ? backend::KvDType::kFp8E5M2 : backend::KvDType::kFp8E4M3;
+}
+
+Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o) {
+  if (o.quantization.empty()) {
+    const char* stray = !o.keep.ignore.empty()   ? "--ignore"
+                        : o.keep.keep_first != 0 ? "--keep-first"
+                        : o.keep.keep_last != 0  ? "--keep-last"
+                        : !o.edge.empty()        ? "--edge"
+                                                 : nullptr;
+    if (stray != nullptr) {
+      return usage_error("{} goes with --quantization: without it the model runs as its folder has it", stray);
+    }
+    return std::optional<quant::QuantSpec>();
+  }
+  OCTAVO_ASSIGN(quant::QuantSpec spec, quant::online_spec(o.quantization, edge_of(o.edge)));
+  set_kept(o.keep, spec);
+  OCTAVO_TRY(quant::check_spec(spec));
+  return std::optional(std::move(spec));
+}
+
+std::string load_text(const model::LoadReport& r, std::uint64_t cache_bytes) {
+  std::vector<std::string> dtypes;
+  for (const auto& [dtype, bytes] : r.resident) dtypes.push_back(fmt::format("{} {}", dtype, human_bytes(bytes)));
+  const double rate = r.seconds > 0 ? static_cast<double>(r.source_bytes) / 1e9 / r.seconds : 0;
+  return fmt::format("{} read in {:.2f} s, {:.2f} GB/s; {} of weights in memory ({}), KV cache {}",
+                     human_bytes(r.source_bytes), r.seconds, rate, human_bytes(r.resident_bytes()),
+                     fmt::join(dtypes, ", "), human_bytes(cache_bytes));
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& command, ModelOptions& o) {
+  command.add_option("MODEL", o.model, "Hugging Face model folder, BF16 or FP8 (safetensors)")
+      ->required()
+      ->option_text(" ");
+  command.add_option("--compute", o.compute, "arithmetic: bf16 (default; FP32 sums) or f32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->option_text("NAME")
+      ->group("Precision");
+  command
+      .add_option("--activations", o.activations,
+                  "inputs of FP8 linears: fp8 rounds them by the checkpoint's scheme (W8A8), bf16 does not (W8A16; "
+                  "default on a machine without FP8 units)")
+      ->check(CLI::IsMember({"fp8", "bf16"}))
+      ->option_text("NAME")
+      ->group("Precision");
+  command
+      .add_option("--kv-cache-dtype", o.kv_cache_dtype,
+                  "auto (default: bf16, f32 with --compute f32), bf16, fp8 (= fp8_e4m3), fp8_e4m3, fp8_e5m2 or f32")
+      ->check(CLI::IsMember({"auto", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "f32"}))
+      ->option_text("NAME")
+      ->group("Precision");
+  command
+      .add_option("--quantization", o.quantization,
+                  "quantize a BF16 model to FP8 while loading: fp8 (per tensor), fp8_channel or fp8_block")
+      ->option_text("NAME")
+      ->group("Quantization");
+  add_keep_options(command, o.keep, "Quantization");
+  add_edge_option(command, o.edge, "fp8_block", "Quantization");
+  command
+      .add_option("--context,--max-model-len", o.context,
+                  "longest sequence in tokens, prompt and output (default: what is needed, or the model's maximum up "
+                  "to 8192)")
+      ->check(CLI::Range(std::uint64_t{1}, kMostContext))
+      ->option_text("N")
+      ->group("Run");
+}
+
+Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
+  engine::RunnerOptions out;
+  OCTAVO_ASSIGN(out.load.quantize, online_spec(o));
+  OCTAVO_ASSIGN(out.load.isa, select_isa());
+  out.load.threads = worker_count(o.common.threads);
+  out.compute = o.compute == "f32" ? backend::Compute::kF32 : backend::Compute::kBF16;
+  if (!o.activations.empty()) {
+    out.activations = o.activations == "fp8" ? model::ActivationMode::kFp8 : model::ActivationMode::kBF16;
+  }
+  out.kv_dtype = kv_dtype_of(o.kv_cache_dtype);
+  out.context = o.context;
+  return out;
+}
+
+Result<engine::Runner> load_runner(const ModelOptions& o, std::string_view command, engine::RunnerFolder folder,
+                                   engine::RunnerOptions options) {
+  std::optional<engine::Runner> runner;
+  {
+    ProgressBar progress("load", folder.checkpoint.data_bytes(), o.common.quiet);
+    options.load.progress = &progress;
+    OCTAVO_ASSIGN(runner, engine::open_runner(std::move(folder), options));
+  }
+  const model::LoadReport& report = runner->model->report;
+  for (const std::string& warning : report.warnings) {
+    fmt::print(stderr, "octavo {}: warning: {}\n", command, printable(warning, kLongestWarning));
+  }
+  if (o.common.quiet) return std::move(*runner);
+  fmt::print(stderr, "octavo {}: {}\n", command, load_text(report, runner->cache->shape().bytes()));
+  for (const std::string& module : report.edge_channel) {
+    fmt::print(stderr, "octavo {}: per channel: {} (does not fit whole blocks)\n", command, printable(module));
+  }
+  fmt::print(stderr, "octavo {}: {}\n", command, runner->describe());
+  return std::move(*runner);
+}
+
+Json load_json(const engine::Runner& runner) {
+  const model::LoadReport& r = runner.model->report;
+  return {{"precision", runner.describe()}, {"seconds", r.seconds},
+          {"source_bytes", r.source_bytes}, {"resident_bytes", r.resident_bytes()},
+          {"resident", r.resident},         {"kv_cache_bytes", runner.cache->shape().bytes()},
+          {"context", runner.context},      {"edge_channel", r.edge_channel},
+          {"warnings", r.warnings}};
+}
+
+}  // namespace octavo::cli

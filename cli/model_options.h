@@ -1,0 +1,37 @@
+// Options of every command that runs a model: which numbers it computes with, how it is quantized on the way in, how
+// much it may hold; and what such a command says of the model it has loaded.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "cli/command.h"
+#include "cli/quant_options.h"
+#include "octavo/engine/runner.h"
+
+namespace octavo::cli {
+
+struct ModelOptions {
+  CommonOptions common;
+  std::string model;
+  std::string compute = "bf16", activations, quantization, edge, kv_cache_dtype = "auto";
+  KeepOptions keep;
+  std::uint64_t context = 0;
+};
+// MODEL and the options; not those of CommonOptions.
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+// The options as the engine's, with the cross-checks. Usage errors.
+Result<engine::RunnerOptions> runner_options(const ModelOptions& options);
+
+// Loads with a progress bar, then says on standard error what was loaded and at which precision (not with --quiet) and
+// what to beware of. `command` starts the lines: "octavo generate: ...".
+Result<engine::Runner> load_runner(const ModelOptions& options, std::string_view command, engine::RunnerFolder folder,
+                                   engine::RunnerOptions runner_options);
+
+// The same as an object: {"precision", "seconds", "source_bytes", "resident_bytes", "resident": {dtype: bytes}, ...}.
+Json load_json(const engine::Runner& runner);
+
+}  // namespace octavo::cli
