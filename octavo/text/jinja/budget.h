@@ -24,9 +24,12 @@ class Budget {
     if (work > left_) raise("the template does too much work for one render (an endless loop or recursion?)");
     left_ -= work;
   }
-  // Of a string or a list about to be made: refuses a giant before it is allocated.
-  void charge_allocation(std::uint64_t bytes) {
+  // Of a string or a list that grows, or is about to be made: refuses a giant before it is allocated.
+  void check_size(std::uint64_t bytes) const {
     if (bytes > limits_.bytes) raise("a value or the output would be larger than {} MiB", limits_.bytes >> 20);
+  }
+  void charge_allocation(std::uint64_t bytes) {
+    check_size(bytes);
     charge(bytes);
   }
   const Limits& limits() const { return limits_; }

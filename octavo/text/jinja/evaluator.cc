@@ -129,7 +129,7 @@ void Evaluator::keep(std::shared_ptr<Instance> instance) {
 
 void Evaluator::write(std::string_view text) {
   budget_.charge(text.size());
-  if (out_->size() + text.size() > budget_.limits().bytes) budget_.charge_allocation(out_->size() + text.size());
+  budget_.check_size(out_->size() + text.size());
   *out_ += text;
 }
 

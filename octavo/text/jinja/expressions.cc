@@ -166,7 +166,7 @@ Value Evaluator::concatenate(const Expr& node) {
   std::string text;
   for (const Value& part : parts) {
     text += to_text(part, budget_);
-    budget_.charge_allocation(text.size());
+    budget_.check_size(text.size());
   }
   return Value::string(std::move(text));
 }

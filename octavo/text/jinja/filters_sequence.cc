@@ -98,7 +98,7 @@ Value join(Evaluator& evaluator, const Value& value, const Arguments& arguments)
     is_first = false;
     out += to_text(path.get(item), budget);
     budget.charge(separator.size());
-    if (out.size() > budget.limits().bytes) budget.charge_allocation(out.size());
+    budget.check_size(out.size());
   }
   return Value::string(std::move(out));
 }

@@ -111,7 +111,7 @@ Value indent(Evaluator& evaluator, const Value& value, const Arguments& argument
     if (i > 0) out += "\n";
     const bool indented = i == 0 ? given.flag(1, false) : blank || !line.empty();
     budget.charge(indention.size() + line.size());
-    if (out.size() + indention.size() > budget.limits().bytes) budget.charge_allocation(out.size() + indention.size());
+    budget.check_size(out.size() + indention.size());
     if (indented) out += indention;
     out += line;
   }
@@ -157,7 +157,7 @@ Value word_wrap(Evaluator& evaluator, const Value& value, const Arguments& argum
       is_first = false;
       out += part;
       evaluator.budget().charge(separator.size());
-      if (out.size() > evaluator.budget().limits().bytes) evaluator.budget().charge_allocation(out.size());
+      evaluator.budget().check_size(out.size());
     }
   }
   return Value::string(std::move(out));
@@ -219,7 +219,7 @@ Value url_encode(Evaluator& evaluator, const Value& value, const Arguments& argu
     if (!out.empty()) out += '&';
     out += quote_url(soft_text(evaluator, parts[0]), true, budget) + "=" +
            quote_url(soft_text(evaluator, parts[1]), true, budget);
-    if (out.size() > budget.limits().bytes) budget.charge_allocation(out.size());
+    budget.check_size(out.size());
   }
   return Value::string(std::move(out));
 }
@@ -241,7 +241,7 @@ Value xml_attributes(Evaluator& evaluator, const Value& value, const Arguments& 
     }
     if (!out.empty()) out += ' ';
     out += shown(key) + "=\"" + shown(element) + "\"";
-    evaluator.budget().charge_allocation(out.size());
+    evaluator.budget().check_size(out.size());
   }
   if (given.flag(0, true) && !out.empty()) out.insert(0, 1, ' ');
   return Value::string(std::move(out));

@@ -269,7 +269,7 @@ std::string expand(std::string_view format, Fields& fields, Evaluator& evaluator
     }
     const std::string spec = rest.empty() ? "" : expand(rest.substr(1), fields, evaluator, depth + 1);
     out += format_value(value, spec, evaluator.budget());
-    evaluator.budget().charge_allocation(out.size());
+    evaluator.budget().check_size(out.size());
   }
   return out;
 }

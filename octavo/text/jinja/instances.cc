@@ -129,7 +129,7 @@ std::string NamespaceInstance::repr(Budget& budget) const {
   for (const auto& [name, value] : fields_) {
     if (out.back() != '{') out += ", ";
     out += repr_of_string(name) + ": " + to_repr(value, budget);
-    budget.charge_allocation(out.size());
+    budget.check_size(out.size());
   }
   return out + "}>";
 }

@@ -72,7 +72,7 @@ class Writer {
  private:
   void add(std::string_view text) {
     budget_.charge(text.size());
-    if (out_.size() + text.size() > budget_.limits().bytes) budget_.charge_allocation(out_.size() + text.size());
+    budget_.check_size(out_.size() + text.size());
     out_ += text;
   }
 

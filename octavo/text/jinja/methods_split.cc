@@ -222,7 +222,7 @@ std::string replace_text(std::string_view text, std::string_view old, std::strin
   std::string out;
   const auto put = [&](std::string_view part) {
     budget.charge(part.size());
-    if (out.size() + part.size() > budget.limits().bytes) budget.charge_allocation(out.size() + part.size());
+    budget.check_size(out.size() + part.size());
     out += part;
   };
   if (old.empty()) {
@@ -263,7 +263,7 @@ std::string join_texts(std::string_view separator, const Value& items, std::stri
     first = false;
     out += item.as_string();
     budget.charge(kWorkOfANode + separator.size() + item.as_string().size());
-    if (out.size() > budget.limits().bytes) budget.charge_allocation(out.size());
+    budget.check_size(out.size());
   }
   return out;
 }

@@ -41,7 +41,7 @@ class Printer {
  private:
   void add(std::string_view text) {
     budget_.charge(text.size());
-    if (out_.size() + text.size() > budget_.limits().bytes) budget_.charge_allocation(out_.size() + text.size());
+    budget_.check_size(out_.size() + text.size());
     out_ += text;
   }
   void put_string(const Value& value) {

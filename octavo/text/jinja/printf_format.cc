@@ -26,7 +26,7 @@ class Printf {
       }
       ++at_;
       conversion();
-      budget_.charge_allocation(out_.size());
+      budget_.check_size(out_.size());
     }
     // What can be subscripted might have been used by name.
     const bool by_name = arguments_.is(Kind::kDict) || arguments_.is(Kind::kList) || arguments_.is(Kind::kRange) ||

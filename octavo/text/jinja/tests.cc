@@ -82,10 +82,12 @@ bool is_in(Evaluator& evaluator, const Value& value, const Arguments& arguments)
 }
 bool is_filter(Evaluator&, const Value& value, const Arguments& arguments) {
   const Parameters none("filter", arguments, {});
+  (void)hash_of(value);  // jinja2 looks it up in a dict
   return value.is_string() && find_filter(value.as_string()) != nullptr;
 }
 bool is_test(Evaluator&, const Value& value, const Arguments& arguments) {
   const Parameters none("test", arguments, {});
+  (void)hash_of(value);  // jinja2 looks it up in a dict
   return value.is_string() && find_test(value.as_string()) != nullptr;
 }
 
