@@ -18,14 +18,14 @@ void pause() {
 }
 
 // Returns a value other than `old`.
-int wait_for_change(const std::atomic<int>& value, int old) {
+std::uint32_t wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
   for (int spin = 0; spin < kSpins; ++spin) {
-    if (const int now = value.load(std::memory_order_acquire); now != old) return now;
+    if (const std::uint32_t now = value.load(std::memory_order_acquire); now != old) return now;
     pause();
   }
   while (true) {
     value.wait(old, std::memory_order_acquire);
-    if (const int now = value.load(std::memory_order_acquire); now != old) return now;
+    if (const std::uint32_t now = value.load(std::memory_order_acquire); now != old) return now;
   }
 }
 
@@ -42,7 +42,7 @@ ThreadPool::ThreadPool(int threads) {
     // The system gives no more threads: those there are share the work.
   } catch (const std::bad_alloc&) {
   }
-  threads_ = this->threads();
+  threads_ = static_cast<std::uint32_t>(this->threads());
 }
 
 ThreadPool::~ThreadPool() {
@@ -54,27 +54,37 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::run_parts(const Job& job) {
   job_ = job;
-  unfinished_.store(threads_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const auto tasks = static_cast<std::uint32_t>(job.tasks);
+  done_.store(0, std::memory_order_relaxed);
+  const std::uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(std::uint64_t{generation} << 32 | tasks, std::memory_order_release);
+  generation_.store(generation, std::memory_order_release);
   generation_.notify_all();
-  do_part(0);
-  for (int left = unfinished_.load(std::memory_order_acquire); left != 0;) left = wait_for_change(unfinished_, left);
+  claim_parts(generation, 0);
+  for (std::uint32_t done = done_.load(std::memory_order_acquire); done != tasks;) done = wait_for_change(done_, done);
 }
 
-void ThreadPool::do_part(int worker) const {
-  const auto parts = static_cast<std::size_t>(threads_);
-  const auto index = static_cast<std::size_t>(worker);
-  // tasks * index / parts without overflow.
-  const auto begin_of = [&](std::size_t i) { return job_.tasks / parts * i + job_.tasks % parts * i / parts; };
-  if (begin_of(index) < begin_of(index + 1)) job_.part(job_.context, begin_of(index), begin_of(index + 1), worker);
+void ThreadPool::claim_parts(std::uint64_t generation, int worker) {
+  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (true) {
+    const auto left = static_cast<std::uint32_t>(ticket);
+    if (ticket >> 32 != generation || left == 0) return;
+    // Large parts first, small ones last, so that all end at about the same time.
+    const std::uint32_t count = std::max(left / (2 * threads_), 1u);
+    if (!ticket_.compare_exchange_weak(ticket, ticket - count, std::memory_order_acquire)) continue;
+    const std::size_t begin = job_.tasks - left;
+    job_.part(job_.context, begin, begin + count, worker);
+    const std::uint32_t tasks = static_cast<std::uint32_t>(job_.tasks);
+    if (done_.fetch_add(count, std::memory_order_acq_rel) + count == tasks) done_.notify_one();
+    ticket = ticket_.load(std::memory_order_acquire);
+  }
 }
 
 void ThreadPool::work(int worker) {
-  for (int seen = 0;;) {
+  for (std::uint32_t seen = 0;;) {
     seen = wait_for_change(generation_, seen);
     if (stop_.load(std::memory_order_relaxed)) return;
-    do_part(worker);
-    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+    claim_parts(seen, worker);
   }
 }
 

@@ -108,7 +108,7 @@ void expect_attention(const Case& c, const Sequence& s, std::span<const float> o
 class Runner {
  public:
   Runner(backend::Backend& b, const Case& c, std::vector<Sequence> sequences, std::uint64_t seed)
-      : b_(b), case_(c), sequences_(std::move(sequences)) {
+      : b_(b), case_(c), sequences_(std::move(sequences)), reader_(b, c.heads * c.head_dim) {
     std::uint64_t blocks = 3;  // some that nobody owns
     for (const Sequence& s : sequences_) blocks += (s.length + c.block_size - 1) / c.block_size;
     std::vector<std::int32_t> ids(blocks);
@@ -152,7 +152,7 @@ class Runner {
     b_.attention(qb->matrix(row, q_cols), rows, attention_shape(case_), kLayer, *cache_, *out);
     ASSERT_EQ(out->rows(), row);
     ASSERT_EQ(out->cols(), q_cols);
-    const auto values = read(b_, *out);
+    const auto values = reader_.read(*out);
     row = 0;
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(row * q_cols), counts[i] * q_cols,
@@ -168,6 +168,7 @@ class Runner {
   backend::Backend& b_;
   Case case_;
   std::vector<Sequence> sequences_;
+  Reader reader_;
   std::vector<std::vector<std::int32_t>> blocks_;
   std::unique_ptr<backend::KvCache> cache_;
   std::vector<std::uint64_t> done_;

@@ -86,17 +86,29 @@ inline std::unique_ptr<backend::Activations> make_activations(backend::Backend& 
   return activations;
 }
 
-// The values of activations, through a product with the identity, which is exact for finite values.
+// Reads the values of activations of a width, through a product with the identity, which is exact for finite values.
+class Reader {
+ public:
+  Reader(backend::Backend& b, std::uint64_t cols) : b_(b), cols_(cols) {
+    std::vector<float> identity(cols * cols, 0.0f);
+    for (std::uint64_t i = 0; i < cols; ++i) identity[i * cols + i] = 1;
+    weight_ = must(b.create_linear({.n = cols, .k = cols, .dtype = DType::kF32}));
+    b.pack(*weight_, {0, cols, 0, cols}, std::as_bytes(std::span(identity)));
+  }
+  std::vector<float> read(const backend::Activations& x) {
+    auto out = must(b_.create_buffer(x.rows() * cols_));
+    const backend::LinearWeight* const weights[] = {weight_.get()};
+    b_.linear(x, weights, out->matrix(x.rows(), cols_));
+    return cpu::read(b_, out->matrix(x.rows(), cols_));
+  }
+
+ private:
+  backend::Backend& b_;
+  std::uint64_t cols_;
+  std::unique_ptr<backend::LinearWeight> weight_;
+};
 inline std::vector<float> read(backend::Backend& b, const backend::Activations& x) {
-  const std::uint64_t k = x.cols();
-  std::vector<float> identity(k * k, 0.0f);
-  for (std::uint64_t i = 0; i < k; ++i) identity[i * k + i] = 1;
-  auto weight = must(b.create_linear({.n = k, .k = k, .dtype = DType::kF32}));
-  b.pack(*weight, {0, k, 0, k}, std::as_bytes(std::span(identity)));
-  auto out = must(b.create_buffer(x.rows() * k));
-  const backend::LinearWeight* const weights[] = {weight.get()};
-  b.linear(x, weights, out->matrix(x.rows(), k));
-  return read(b, out->matrix(x.rows(), k));
+  return Reader(b, x.cols()).read(x);
 }
 
 // Equality of bit patterns, so that zeros of both signs and NaN count.

@@ -85,6 +85,51 @@ TEST_P(RowsTest, GatedActivation) {
   }
 }
 
+TEST_P(RowsTest, ActivationsAreRoundedToNearestEvenOnce) {
+  // silu(32) * v / 32 is v exactly, so what is read is v's rounding: ties, values beside them, subnormal numbers.
+  std::vector<float> values;
+  test::Random random(3);
+  for (int i = 0; i < 500; ++i) {
+    const auto high =
+        static_cast<std::uint32_t>(random.below(0x7000)) << 16 | static_cast<std::uint32_t>(random.below(2)) << 31;
+    for (const std::uint32_t low : {0x0000u, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu}) {
+      const auto value = std::bit_cast<float>(high | low);
+      if (std::abs(value) > 1e-30f && std::abs(value) < 1e30f) values.push_back(value);
+    }
+  }
+  for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
+    const auto b = make_backend(GetParam(), 1, compute);
+    EXPECT_TRUE(same_bits(read(*b, *make_activations(*b, values, 1, values.size())), as_computed(values, compute)));
+  }
+}
+
+TEST_P(RowsTest, ReusedActivationsHoldNothingOfBefore) {
+  // What a wider matrix left behind the end of a row would be multiplied by zero: NaN would show.
+  const auto b = make_backend(GetParam(), 1, Compute::kF32);
+  const std::vector<float> bad(4 * 64, std::numeric_limits<float>::quiet_NaN()), ones(64, 1.0f);
+  const auto wide = make_buffer(*b, bad), narrow = make_buffer(*b, ones);
+  auto x = must(b->create_activations(4, 64));
+  Reader reader(*b, 5);
+  const auto spoil = [&] { b->rms_norm(wide->matrix(4, 64), *narrow, 1e-5f, *x); };
+  const auto expect_finite = [&] {
+    for (const float value : reader.read(*x)) EXPECT_TRUE(std::isfinite(value));
+  };
+  spoil();
+  b->rms_norm(narrow->matrix(3, 5), *narrow, 1e-5f, *x);
+  expect_finite();
+  spoil();
+  b->gated_activation(narrow->matrix(3, 10), GatedActivation::kSilu, *x);
+  expect_finite();
+  spoil();
+  backend::KvShape shape{1, 1, 5, 1, 16, backend::KvDType::kF32, {}, {}};
+  auto cache = must(b->create_kv_cache(shape));
+  const std::int32_t blocks[] = {0};
+  const backend::SequenceRows rows[] = {{0, 3, 0, blocks}};
+  b->store_kv(narrow->matrix(3, 5), narrow->matrix(3, 5), rows, 0, *cache);
+  b->attention(narrow->matrix(3, 5), rows, {1, 1, 5, 1.0f, 0}, 0, *cache, *x);
+  expect_finite();
+}
+
 TEST_P(RowsTest, SiluOfExtremes) {
   const auto b = make_backend(GetParam(), 1, Compute::kF32);
   const float infinity = std::numeric_limits<float>::infinity();

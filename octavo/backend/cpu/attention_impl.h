@@ -98,7 +98,9 @@ void score_tile(const AttentionScratch& s, uint64_t query, uint64_t head_dim, ui
         }
       }
     }
+#pragma GCC unroll 8
     for (int t = 0; t < kQueries; ++t) {
+#pragma GCC unroll 8
       for (int i = 0; i < kVectors; ++i) {
         V::store(s.scores + (query + static_cast<uint64_t>(t)) * kChunk + p + static_cast<uint64_t>(i) * V::kLanes,
                  sums[t][i]);
@@ -146,7 +148,9 @@ template <typename V, int kQueries, int kCount>
 void value_tile(const AttentionScratch& s, uint64_t query, uint64_t padded, uint64_t begin, uint64_t end, uint64_t d) {
   using F = typename V::F;
   F sums[kQueries][kCount];
+#pragma GCC unroll 8
   for (int t = 0; t < kQueries; ++t) {
+#pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
       sums[t][i] =
           V::load(s.outputs + (query + static_cast<uint64_t>(t)) * padded + d + static_cast<uint64_t>(i) * V::kLanes);
@@ -154,6 +158,7 @@ void value_tile(const AttentionScratch& s, uint64_t query, uint64_t padded, uint
   }
   for (uint64_t p = begin; p < end; ++p) {
     F weights[kQueries];
+#pragma GCC unroll 8
     for (int t = 0; t < kQueries; ++t) {
       weights[t] = V::set(s.scores[(query + static_cast<uint64_t>(t)) * kChunk + p]);
     }
@@ -164,7 +169,9 @@ void value_tile(const AttentionScratch& s, uint64_t query, uint64_t padded, uint
       for (int t = 0; t < kQueries; ++t) sums[t][i] = V::fma(weights[t], value, sums[t][i]);
     }
   }
+#pragma GCC unroll 8
   for (int t = 0; t < kQueries; ++t) {
+#pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
       V::store(s.outputs + (query + static_cast<uint64_t>(t)) * padded + d + static_cast<uint64_t>(i) * V::kLanes,
                sums[t][i]);

@@ -30,6 +30,8 @@ using backend::SequenceRows;
 
 // Multiply-adds (or elements of similar cost) below which a second thread costs more than it brings.
 constexpr std::uint64_t kWorthThreads = 32768;
+// Shares of an operation a thread: enough that a thread held up by the system does not hold up the others.
+constexpr std::uint64_t kShares = 4;
 
 class CpuBuffer : public Buffer {
  public:
@@ -298,10 +300,10 @@ void CpuBackend::run_linear_parts() {
     tiles += ceil_div(part.n, kTileRows);
     work += part.n * part.args.segment_begins[part.args.segments] * part.args.tokens;
   }
-  const std::uint64_t workers = work < kWorthThreads ? 1 : static_cast<std::uint64_t>(pool_.threads());
-  pool_.run(workers, [&](std::size_t share, int worker) {
-    std::uint64_t begin = tiles * share / workers;
-    const std::uint64_t end = tiles * (share + 1) / workers;
+  const std::uint64_t shares = work < kWorthThreads ? 1 : kShares * static_cast<std::uint64_t>(pool_.threads());
+  pool_.run(shares, [&](std::size_t share, int worker) {
+    std::uint64_t begin = tiles * share / shares;
+    const std::uint64_t end = tiles * (share + 1) / shares;
     std::uint64_t before = 0;  // tiles of the parts before
     for (const LinearPart& part : linear_parts_) {
       const std::uint64_t after = before + ceil_div(part.n, kTileRows);
@@ -412,10 +414,10 @@ void CpuBackend::attention(Matrix q, std::span<const SequenceRows> sequences, co
     }
     work += sequence.count * (sequence.position + sequence.count) * q.cols;
   }
-  // Every worker takes each W-th part, because later tokens have more to see.
-  const std::uint64_t workers = work < kWorthThreads ? 1 : static_cast<std::uint64_t>(pool_.threads());
-  pool_.run(workers, [&](std::size_t share, int worker) {
-    for (std::size_t i = share; i < attention_parts_.size(); i += workers) {
+  // Every share takes each n-th part, because later tokens have more to see.
+  const std::uint64_t shares = work < kWorthThreads ? 1 : kShares * static_cast<std::uint64_t>(pool_.threads());
+  pool_.run(shares, [&](std::size_t share, int worker) {
+    for (std::size_t i = share; i < attention_parts_.size(); i += shares) {
       const AttentionPart& part = attention_parts_[i];
       AttentionArgs a = from.args(layer, part.kv_head);
       const std::uint64_t row = part.sequence->row + part.first;

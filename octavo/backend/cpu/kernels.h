@@ -47,8 +47,8 @@ struct LinearArgs {
   std::uint64_t out_stride = 0;
   bool add = false;  // to what is there
 };
-inline constexpr std::uint64_t kMaxTokens = 256;   // of one call
-inline constexpr std::uint64_t kMaxSegment = 512;  // elements of K
+inline constexpr std::uint64_t kMaxTokens = 128;   // of one call
+inline constexpr std::uint64_t kMaxSegment = 640;  // elements of K
 inline constexpr std::uint64_t kTileRows = 16;     // of a weight that are decoded together; parts should be multiples
 
 // Softmax(q k^T * scale) v for consecutive tokens of one sequence and one key/value head. Keys lie in groups of

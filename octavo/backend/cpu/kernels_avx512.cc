@@ -16,7 +16,7 @@ namespace {
 
 struct V {
   static constexpr std::size_t kLanes = 16;
-  static constexpr int kTileTokens = 4;  // 16 accumulators, 4 weights, 1 value of 32 registers
+  static constexpr int kTileTokens = 6;  // 24 accumulators, 4 weights, 1 value of 32 registers
   using F = __m512;
   typedef std::int32_t I __attribute__((vector_size(64)));
 
@@ -30,6 +30,16 @@ struct V {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  // reduce_add of four vectors at once.
+  static __m128 reduce_add4(const F (&a)[4]) {
+    const F b = _mm512_add_ps(_mm512_shuffle_f32x4(a[0], a[1], 0x44), _mm512_shuffle_f32x4(a[0], a[1], 0xEE));
+    const F c = _mm512_add_ps(_mm512_shuffle_f32x4(a[2], a[3], 0x44), _mm512_shuffle_f32x4(a[2], a[3], 0xEE));
+    // Eight lanes each: [a0 | a1] and [a2 | a3]. Then four lanes each: [a0 | a1 | a2 | a3].
+    const F four = _mm512_add_ps(_mm512_shuffle_f32x4(b, c, 0x88), _mm512_shuffle_f32x4(b, c, 0xDD));
+    const F two = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4E));
+    const F one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xB1));
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(_mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12)), one));
   }
   static float reduce_max(F a) {
     const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

@@ -31,6 +31,9 @@ struct V {
   static void store(float* out, F a) { std::memcpy(out, &a, sizeof a); }
   static F fma(F a, F b, F c) { return a * b + c; }
   static float reduce_add(F a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+  static impl::Quad reduce_add4(const F (&a)[4]) {
+    return impl::Quad{reduce_add(a[0]), reduce_add(a[1]), reduce_add(a[2]), reduce_add(a[3])};
+  }
   static float reduce_max(F a) { return larger(larger(a[0], a[2]), larger(a[1], a[3])); }
   static float larger(float a, float b) { return a > b ? a : b; }
 

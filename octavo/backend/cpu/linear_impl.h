@@ -70,6 +70,7 @@ void decode(Element element, const float* table, const std::byte* in, uint64_t c
 }
 
 inline constexpr int kRows = 4;  // of the weight, in a tile
+static_assert(kTileRows % kRows == 0);
 
 // sums[t][r] += x[t] . w[r] over `count` elements, a multiple of kLanes.
 template <typename V, typename Load, int kTokens>
@@ -88,84 +89,142 @@ template <typename V, typename Load, int kTokens>
   }
 }
 
-// One output from the sum of its products.
-template <typename V>
-void finish(const LinearArgs& a, uint64_t token, uint64_t n, float sum) {
-  float y = sum * a.factor;
-  if (a.x_row_scales != nullptr) y *= a.x_row_scales[token];
-  if (a.row_scales != nullptr) y *= a.row_scales[n / a.block_n];
-  if (a.bias != nullptr) y += a.bias[n];
-  float& out = a.out[token * a.out_stride + n];
-  out = a.add ? out + y : y;
-}
+typedef float Quad __attribute__((vector_size(kRows * sizeof(float))));  // a value for each row of a tile
 
-// The scale of a segment for a token and a row of the weight.
+// What the outputs of kRows rows of the weight have in common, whatever the token. Rows beyond the end repeat the last.
 template <typename V>
-float scale_of(const LinearArgs& a, uint64_t token, uint64_t n, uint64_t segment) {
-  float scale = 1;
-  if (a.segment_scales != nullptr) scale = a.segment_scales[n / a.block_n * a.segments + segment];
-  if (a.x_segment_scales != nullptr) scale *= a.x_segment_scales[token * a.segments + segment];
-  return scale;
-}
+struct OutputRows {
+  uint64_t n = 0, count = 0;        // the first row, and how many there are
+  const float* scales[kRows] = {};  // of segments, or null
+  Quad row_scales = {}, bias = {};
 
-// Few tokens: the weight passes through the registers once.
-template <typename V, typename Load, int kTokens>
-void linear_few(const LinearArgs& a, uint64_t first_token, uint64_t n_begin, uint64_t n_end) {
-  using F = typename V::F;
-  for (uint64_t n = n_begin; n < n_end; n += kRows) {
-    F totals[kTokens][kRows] = {};
-    for (uint64_t s = 0; s < a.segments; ++s) {
-      const uint64_t begin = a.segment_begins[s];
-      const float* x[kTokens];
-      for (int t = 0; t < kTokens; ++t) x[t] = a.x + (first_token + static_cast<uint64_t>(t)) * a.x_stride + begin;
-      const std::byte* w[kRows];
-      uint64_t rows[kRows];
-      for (int r = 0; r < kRows; ++r) {
-        // Beyond the end the last row again, whose results are dropped.
-        rows[r] = n + static_cast<uint64_t>(r) < n_end ? n + static_cast<uint64_t>(r) : n_end - 1;
-        w[r] = a.weight + rows[r] * a.row_bytes + begin * Load::kBytes;
-      }
-      F sums[kTokens][kRows] = {};
-      tile<V, Load, kTokens>(x, w, a.table, a.segment_begins[s + 1] - begin, sums);
-      for (int t = 0; t < kTokens; ++t) {
-        for (int r = 0; r < kRows; ++r) {
-          const F scale = V::set(scale_of<V>(a, first_token + static_cast<uint64_t>(t), rows[r], s));
-          totals[t][r] = V::fma(sums[t][r], scale, totals[t][r]);
-        }
-      }
+  void set(const LinearArgs& a, uint64_t first, uint64_t end) {
+    n = first;
+    count = end - first < kRows ? end - first : kRows;
+    for (uint64_t r = 0; r < kRows; ++r) {
+      const uint64_t row = n + (r < count ? r : count - 1);
+      const uint64_t block = row / a.block_n;
+      scales[r] = a.segment_scales == nullptr ? nullptr : a.segment_scales + block * a.segments;
+      row_scales[r] = a.row_scales == nullptr ? 1 : a.row_scales[block];
+      bias[r] = a.bias == nullptr ? 0 : a.bias[row];
     }
-    for (int t = 0; t < kTokens; ++t) {
-      for (uint64_t r = 0; r < kRows && n + r < n_end; ++r) {
-        finish<V>(a, first_token + static_cast<uint64_t>(t), n + r, V::reduce_add(totals[t][r]));
+  }
+
+  // The outputs of one token from the sums over lanes.
+  void finish(const LinearArgs& a, uint64_t token, Quad sums) const {
+    Quad y = sums * a.factor;
+    if (a.x_row_scales != nullptr) y = y * a.x_row_scales[token];
+    if (a.row_scales != nullptr) y = y * row_scales;
+    if (a.bias != nullptr) y = y + bias;
+    float* out = a.out + token * a.out_stride + n;
+    if (count == kRows) {
+      Quad before = {};
+      if (a.add) {
+        __builtin_memcpy(&before, out, sizeof before);
+        y = before + y;
       }
+      __builtin_memcpy(out, &y, sizeof y);
+      return;
+    }
+    for (uint64_t r = 0; r < count; ++r) out[r] = a.add ? out[r] + y[r] : y[r];
+  }
+};
+
+// totals[t][r] += x[t] . w[r] of one segment * its scales. x and w: at the beginning of the segment.
+template <typename V, typename Load, int kTokens>
+[[gnu::always_inline]] inline void add_segment(const LinearArgs& a, uint64_t token, uint64_t segment,
+                                               const float* const (&x)[kTokens], const std::byte* const (&w)[kRows],
+                                               const float* const (&scales)[kRows],
+                                               typename V::F (&totals)[kTokens][kRows]) {
+  using F = typename V::F;
+  F sums[kTokens][kRows] = {};
+  tile<V, Load, kTokens>(x, w, a.table, a.segment_begins[segment + 1] - a.segment_begins[segment], sums);
+  F w_scales[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) w_scales[r] = V::set(scales[r] == nullptr ? 1 : scales[r][segment]);
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    if (a.x_segment_scales != nullptr) {
+      const F x_scale = V::set(a.x_segment_scales[(token + static_cast<uint64_t>(t)) * a.segments + segment]);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) totals[t][r] = V::fma(sums[t][r], w_scales[r] * x_scale, totals[t][r]);
+    } else {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) totals[t][r] = V::fma(sums[t][r], w_scales[r], totals[t][r]);
     }
   }
 }
 
-// totals[t][r] += (tile over one segment) * scale, for kTokens tokens and all decoded rows of the weight.
-template <typename V, int kTokens>
-void add_segment(const LinearArgs& a, uint64_t token, uint64_t n, uint64_t rows, uint64_t segment, const float* decoded,
-                 float* totals) {
-  using F = typename V::F;
-  const uint64_t begin = a.segment_begins[segment];
-  const float* x[kTokens];
-  for (int t = 0; t < kTokens; ++t) x[t] = a.x + (token + static_cast<uint64_t>(t)) * a.x_stride + begin;
-  for (uint64_t row = 0; row < rows; row += kRows) {
-    const std::byte* w[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      w[r] = static_cast<const std::byte*>(
-          static_cast<const void*>(decoded + (row + static_cast<uint64_t>(r)) * kMaxSegment));
-    }
-    F sums[kTokens][kRows] = {};
-    tile<V, LoadF32<V>, kTokens>(x, w, nullptr, a.segment_begins[segment + 1] - begin, sums);
-    for (int t = 0; t < kTokens; ++t) {
-      for (int r = 0; r < kRows; ++r) {
-        const uint64_t at = row + static_cast<uint64_t>(r);
-        const uint64_t last = at < rows ? at : rows - 1;
-        const F scale = V::set(scale_of<V>(a, token + static_cast<uint64_t>(t), n + last, segment));
-        float* total = totals + ((token + static_cast<uint64_t>(t)) * kTileRows + at) * V::kLanes;
-        V::store(total, V::fma(sums[t][r], scale, V::load(total)));
+// Few tokens: the weight passes through the registers once.
+template <typename V, typename Load, int kTokens>
+void linear_few(const LinearArgs& a, uint64_t n_begin, uint64_t n_end) {
+  for (uint64_t n = n_begin; n < n_end; n += kRows) {
+    OutputRows<V> rows;
+    rows.set(a, n, n_end);
+    typename V::F totals[kTokens][kRows] = {};
+    for (uint64_t s = 0; s < a.segments; ++s) {
+      const uint64_t begin = a.segment_begins[s];
+      const float* x[kTokens];
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) x[t] = a.x + static_cast<uint64_t>(t) * a.x_stride + begin;
+      const std::byte* w[kRows];
+#pragma GCC unroll 8
+      for (uint64_t r = 0; r < kRows; ++r) {
+        w[r] = a.weight + (n + (r < rows.count ? r : rows.count - 1)) * a.row_bytes + begin * Load::kBytes;
       }
+      add_segment<V, Load, kTokens>(a, 0, s, x, w, rows.scales, totals);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) rows.finish(a, static_cast<uint64_t>(t), V::reduce_add4(totals[t]));
+  }
+}
+
+// Consecutive segments of kTileRows rows of a weight, decoded.
+struct Panel {
+  uint64_t first_segment, end_segment;
+  bool first, last;     // of the panels of K
+  const float* values;  // [kTileRows, kMaxSegment]
+  float* totals;        // [tokens, kTileRows, kLanes]: of the panels before
+};
+
+// Adds a panel to the totals of kTokens tokens, for kRows rows that begin at `row` of the tile; finishes after the
+// last.
+template <typename V, int kTokens>
+void add_panel(const LinearArgs& a, uint64_t token, const Panel& panel, uint64_t row, const OutputRows<V>& rows) {
+  using F = typename V::F;
+  const uint64_t panel_begin = a.segment_begins[panel.first_segment];
+  F totals[kTokens][kRows] = {};
+  const auto stored = [&](int t, int r) {
+    const uint64_t at = (token + static_cast<uint64_t>(t)) * kTileRows + row + static_cast<uint64_t>(r);
+    return panel.totals + at * V::kLanes;
+  };
+  if (!panel.first) {
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) totals[t][r] = V::load(stored(t, r));
+    }
+  }
+  for (uint64_t s = panel.first_segment; s < panel.end_segment; ++s) {
+    const uint64_t begin = a.segment_begins[s];
+    const float* x[kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) x[t] = a.x + (token + static_cast<uint64_t>(t)) * a.x_stride + begin;
+    const std::byte* w[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const float* from = panel.values + (row + static_cast<uint64_t>(r)) * kMaxSegment + (begin - panel_begin);
+      w[r] = static_cast<const std::byte*>(static_cast<const void*>(from));
+    }
+    add_segment<V, LoadF32<V>, kTokens>(a, token, s, x, w, rows.scales, totals);
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    if (panel.last) {
+      rows.finish(a, token + static_cast<uint64_t>(t), V::reduce_add4(totals[t]));
+    } else {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) V::store(stored(t, r), totals[t][r]);
     }
   }
 }
@@ -175,33 +234,42 @@ constexpr uint64_t linear_scratch() {
   return kTileRows * kMaxSegment + kMaxTokens * kTileRows * V::kLanes;
 }
 
-// Many tokens: a segment of kTileRows rows is decoded, then used for every token.
+// Many tokens: as much of kTileRows rows as kMaxSegment elements of K is decoded, then used for every token.
 template <typename V, typename Load>
 void linear_many(const LinearArgs& a, uint64_t n_begin, uint64_t n_end, float* scratch) {
-  float* decoded = scratch;                           // [kTileRows, kMaxSegment]
-  float* totals = scratch + kTileRows * kMaxSegment;  // [tokens, kTileRows, kLanes]
+  float* values = scratch;
   for (uint64_t n = n_begin; n < n_end; n += kTileRows) {
-    const uint64_t rows = n_end - n < kTileRows ? n_end - n : kTileRows;
-    for (uint64_t i = 0; i < a.tokens * kTileRows * V::kLanes; i += V::kLanes) V::store(totals + i, V::set(0));
-    for (uint64_t s = 0; s < a.segments; ++s) {
+    const uint64_t tile_end = n_end - n < kTileRows ? n_end : n + kTileRows;
+    OutputRows<V> outputs[kTileRows / kRows];
+    for (uint64_t row = n; row < tile_end; row += kRows) outputs[(row - n) / kRows].set(a, row, tile_end);
+    for (uint64_t s = 0; s < a.segments;) {
       const uint64_t begin = a.segment_begins[s];
-      const uint64_t count = a.segment_begins[s + 1] - begin;
-      for (uint64_t row = 0; row < rows; ++row) {
-        const std::byte* from = a.weight + (n + row) * a.row_bytes + begin * Load::kBytes;
-        for (uint64_t k = 0; k < count; k += V::kLanes) {
-          V::store(decoded + row * kMaxSegment + k, Load::at(from + k * Load::kBytes, a.table));
-        }
+      uint64_t next = s + 1;
+      while (next < a.segments && a.segment_begins[next + 1] - begin <= kMaxSegment) ++next;
+      const uint64_t count = a.segment_begins[next] - begin;
+      for (uint64_t row = n; row < tile_end; ++row) {
+        const std::byte* from = a.weight + row * a.row_bytes + begin * Load::kBytes;
+        float* to = values + (row - n) * kMaxSegment;
+        for (uint64_t k = 0; k < count; k += V::kLanes) V::store(to + k, Load::at(from + k * Load::kBytes, a.table));
       }
+      const Panel panel = {s, next, s == 0, next == a.segments, values, scratch + kTileRows * kMaxSegment};
       uint64_t token = 0;
-      for (; token + V::kTileTokens <= a.tokens; token += V::kTileTokens) {
-        add_segment<V, V::kTileTokens>(a, token, n, rows, s, decoded, totals);
+      const auto add = [&]<int kTokens>() {
+        for (uint64_t row = n; row < tile_end; row += kRows) {
+          add_panel<V, kTokens>(a, token, panel, row - n, outputs[(row - n) / kRows]);
+        }
+        token += kTokens;
+      };
+      while (token + V::kTileTokens <= a.tokens) add.template operator()<V::kTileTokens>();
+      switch (a.tokens - token) {
+        case 1: add.template operator()<1>(); break;
+        case 2: add.template operator()<2>(); break;
+        case 3: add.template operator()<3>(); break;
+        case 4: add.template operator()<4>(); break;
+        case 5: add.template operator()<5>(); break;
+        default: break;
       }
-      for (; token < a.tokens; ++token) add_segment<V, 1>(a, token, n, rows, s, decoded, totals);
-    }
-    for (uint64_t token = 0; token < a.tokens; ++token) {
-      for (uint64_t row = 0; row < rows; ++row) {
-        finish<V>(a, token, n + row, V::reduce_add(V::load(totals + (token * kTileRows + row) * V::kLanes)));
-      }
+      s = next;
     }
   }
 }
@@ -211,9 +279,9 @@ void linear(const LinearArgs& a, uint64_t n_begin, uint64_t n_end, float* scratc
   visit_element<V>(a.element, [&]<typename Load>() {
     switch (a.tokens) {
       case 0: return;
-      case 1: return linear_few<V, Load, 1>(a, 0, n_begin, n_end);
-      case 2: return linear_few<V, Load, 2>(a, 0, n_begin, n_end);
-      case 3: return linear_few<V, Load, 3>(a, 0, n_begin, n_end);
+      case 1: return linear_few<V, Load, 1>(a, n_begin, n_end);
+      case 2: return linear_few<V, Load, 2>(a, n_begin, n_end);
+      case 3: return linear_few<V, Load, 3>(a, n_begin, n_end);
       default: return linear_many<V, Load>(a, n_begin, n_end, scratch);
     }
   });

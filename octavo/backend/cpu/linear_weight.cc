@@ -78,13 +78,18 @@ Segments make_segments(std::uint64_t k, std::uint64_t block_k, std::uint64_t gro
   Segments segments;
   std::uint64_t start = 0, offset = 0;
   while (start < k) {
-    segments.starts.push_back(start);
-    segments.offsets.push_back(offset);
-    std::uint64_t length = std::min(k - start, kMaxSegment);
-    if (block_k != 0) length = std::min(length, block_k - start % block_k);
-    if (group != 0) length = std::min(length, group - start % group);
-    start += length;
-    offset += ceil_div(length, kPad) * kPad;
+    // To the next end of a scale, in parts of about the same size.
+    std::uint64_t span = k - start;
+    if (block_k != 0) span = std::min(span, block_k - start % block_k);
+    if (group != 0) span = std::min(span, group - start % group);
+    const std::uint64_t part = ceil_div(ceil_div(span, ceil_div(span, kMaxSegment)), kPad) * kPad;
+    for (const std::uint64_t end = start + span; start < end;) {
+      const std::uint64_t length = std::min(part, end - start);
+      segments.starts.push_back(start);
+      segments.offsets.push_back(offset);
+      start += length;
+      offset += ceil_div(length, kPad) * kPad;
+    }
   }
   segments.starts.push_back(start);
   segments.offsets.push_back(offset);

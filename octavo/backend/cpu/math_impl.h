@@ -8,7 +8,7 @@
 //   set(float), load(const float*), store(float*, F), fma(a, b, c) = a * b + c (one rounding where there is FMA)
 //   load_e4m3<kFinite>, load_e5m2, load_bf16: kLanes elements as floats (E4M3 times 2^-8, kFinite: knowing no NaN)
 //   load_table(const uint8_t*, const float* table)
-//   reduce_add, reduce_max: over lanes, as a tree of halves
+//   reduce_add, reduce_max: over lanes, as a tree of halves; reduce_add4: of four vectors, the same bits
 //   kTileTokens: how many rows of 4 accumulators fit its registers
 #pragma once
 
@@ -88,7 +88,7 @@ typename V::F round_to_bf16(typename V::F a) {
   return floats<V>(a != a ? quiet : rounded);
 }
 
-// e^a within 1.5 ulp. 0 below -103.97..., infinity above 88.72..., NaN of NaN.
+// e^a within 1.5 ulp. 0 below -103.97..., infinity above 88.72...; NaN goes through all of it and stays NaN.
 //
 // a = n ln 2 + r with |r| <= ln(2) / 2; n ln 2 is taken off in two parts, of which the first is exact for any n that
 // occurs (9 bits of ln 2 times 9 bits of n). e^r is 1 + r + r^2 p(r), p the polynomial of degree 4 of Cephes' expf.
@@ -115,8 +115,7 @@ typename V::F exp(typename V::F a) {
   // 2^n in two factors, so that neither leaves the exponents of normal numbers and only the last product rounds.
   const I whole = bits<V>(shifted) - bits<V>(magic);
   const I half = whole >> 1;
-  const F result = power * floats<V>((half + 127) << 23) * floats<V>((whole - half + 127) << 23);
-  return a != a ? a : result;
+  return power * floats<V>((half + 127) << 23) * floats<V>((whole - half + 127) << 23);
 }
 
 }  // namespace octavo::cpu::impl
