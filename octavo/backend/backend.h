@@ -6,7 +6,8 @@
 //    bit, whatever the number of rows, how a prompt was cut into calls, and the number of threads. Reduction order is
 //    fixed by the reduced dimension alone.
 //  - Compute::kF32 computes on FP32 values with FP32 sums. Compute::kBF16 rounds what goes into a matrix product
-//    (Activations, weights that are not FP8, keys and values) to BF16, and sums in FP32.
+//    (Activations that no InputRounding takes to FP8, weights that are not FP8, keys and values) to BF16, once, and
+//    sums in FP32.
 //  - An FP8 code enters a product exactly; its scale is applied to sums, never to codes.
 //
 // One thread calls a backend at a time; a backend uses its own threads inside a call. Pointers in views are the

@@ -237,7 +237,7 @@ void attention(const AttentionArgs& a, float* scratch) {
     float* to = a.out + query / a.group * a.out_stride + query % a.group * a.head_dim;
     map<V>(s.outputs + query * padded, a.head_dim, to, [&](uint64_t, F o) {
       const F y = o / sum * factor;
-      return a.round_to_bf16 ? round_to_bf16<V>(y) : y;
+      return y;
     });
   }
 }

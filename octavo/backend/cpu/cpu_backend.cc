@@ -45,7 +45,7 @@ class CpuBuffer : public Buffer {
 
 const float* values_of(const Buffer& buffer) { return const_cast<Buffer&>(buffer).data(); }
 
-// FP32; in Compute::kBF16 every value is one of BF16. Rows are padded to kPad with zeros.
+// FP32 values; linear() rounds them to what it multiplies. Rows are padded to kPad with zeros.
 class CpuActivations : public Activations {
  public:
   explicit CpuActivations(Memory memory) : memory_(std::move(memory)) {}
@@ -183,7 +183,7 @@ Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::L
   OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
   OCTAVO_TRY(reserve_scratch(kernels_.linear_scratch));
   const Segments& segments = weight->segments();
-  if (spec.input.kind != InputRounding::Kind::kNone || segments.moves_elements()) {
+  if (spec.input.kind != InputRounding::Kind::kNone || segments.moves_elements() || rounds()) {
     const std::uint64_t row = segments.padded() * sizeof(float);
     if (inputs_.size() < kMaxTokens * row) {
       OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the rounded inputs of a linear layer"));
@@ -272,10 +272,10 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
   std::uint64_t stride = x.stride();
   const float* row_scales = nullptr;
   const float* segment_scales = nullptr;
-  if (rounding.kind != InputRounding::Kind::kNone || segments.moves_elements()) {
+  if (rounding.kind != InputRounding::Kind::kNone || segments.moves_elements() || rounds()) {
     const std::uint64_t scales = input_scale_count(rounding, segments);
     for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int) {
-      round_input(rounding, segments, encode_, x.row(first + t), inputs_.floats() + t * segments.padded(),
+      round_input(rounding, rounds(), segments, encode_, x.row(first + t), inputs_.floats() + t * segments.padded(),
                   input_scales_.floats() + t * scales);
     });
     values = inputs_.floats();
@@ -324,7 +324,7 @@ void CpuBackend::rms_norm(Matrix x, const Buffer& weight, float eps, Activations
   auto& to = static_cast<CpuActivations&>(out);
   to.set_shape(x.rows, x.cols);
   for_each(x.rows, x.cols, [&](std::size_t r, int) {
-    kernels_.rms_norm(x.data + r * x.stride, values_of(weight), x.cols, eps, rounds(), to.row(r));
+    kernels_.rms_norm(x.data + r * x.stride, values_of(weight), x.cols, eps, to.row(r));
   });
 }
 
@@ -358,7 +358,7 @@ void CpuBackend::gated_activation(Matrix gate_up, backend::GatedActivation kind,
   const auto gate = kind == backend::GatedActivation::kSilu ? kernels_.silu_gate : kernels_.gelu_tanh_gate;
   for_each(gate_up.rows, 4 * cols, [&](std::size_t r, int) {
     const float* row = gate_up.data + r * gate_up.stride;
-    gate(row, row + cols, cols, rounds(), to.row(r));
+    gate(row, row + cols, cols, to.row(r));
   });
 }
 
@@ -428,7 +428,6 @@ void CpuBackend::attention(Matrix q, std::span<const SequenceRows> sequences, co
       a.group = part.heads;
       a.scale = shape.scale;
       a.window = shape.window;
-      a.round_to_bf16 = rounds();
       a.blocks = part.sequence->blocks.data();
       a.position = part.sequence->position + part.first;
       a.tokens = part.tokens;

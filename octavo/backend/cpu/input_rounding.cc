@@ -5,6 +5,7 @@
 #include <bit>
 #include <limits>
 
+#include "octavo/fp8/half.h"
 #include "octavo/fp8/scale.h"
 
 namespace octavo::cpu {
@@ -28,6 +29,16 @@ void round_values(const InputRounding& rounding, const EncodeKernels& kernels, c
   }
 }
 
+void round_to_bf16(const EncodeKernels& kernels, const float* x, std::uint64_t count, float* out) {
+  constexpr std::uint64_t kRun = 256;
+  std::uint16_t bits[kRun];
+  for (std::uint64_t begin = 0; begin < count; begin += kRun) {
+    const std::uint64_t run = std::min(kRun, count - begin);
+    kernels.f32_to_bf16(x + begin, bits, run);
+    for (std::uint64_t i = 0; i < run; ++i) out[begin + i] = fp8::bf16_to_float(bits[i]);
+  }
+}
+
 }  // namespace
 
 std::uint64_t input_scale_count(const InputRounding& rounding, const Segments& segments) {
@@ -35,8 +46,8 @@ std::uint64_t input_scale_count(const InputRounding& rounding, const Segments& s
   return rounding.kind == Kind::kDynamicGroup ? segments.count() : 1;
 }
 
-void round_input(const InputRounding& rounding, const Segments& segments, const EncodeKernels& kernels, const float* x,
-                 float* out, float* scales) {
+void round_input(const InputRounding& rounding, bool bf16, const Segments& segments, const EncodeKernels& kernels,
+                 const float* x, float* out, float* scales) {
   const std::uint64_t k = segments.starts.back();
   const bool grouped = rounding.kind == Kind::kDynamicGroup;
   const auto scale_of = [&](std::uint64_t begin, std::uint64_t end) {
@@ -56,7 +67,9 @@ void round_input(const InputRounding& rounding, const Segments& segments, const 
       scale = scale_of(start, group_end);
     }
     float* to = out + segments.offsets[s];
-    if (rounding.kind == Kind::kNone) {
+    if (rounding.kind == Kind::kNone && bf16) {
+      round_to_bf16(kernels, x + start, count, to);
+    } else if (rounding.kind == Kind::kNone) {
       std::copy_n(x + start, count, to);
     } else if (scale != scale) {
       std::fill_n(to, count, scale);

@@ -62,7 +62,6 @@ struct AttentionArgs {
   std::uint64_t head_dim = 0;
   float scale = 1;
   std::uint64_t window = 0;  // 0 = all
-  bool round_to_bf16 = false;
 
   Element element = Element::kBF16;
   const float* table = nullptr;
@@ -92,11 +91,11 @@ struct Kernels {
   void (*attention)(const AttentionArgs& args, float* scratch);
 
   // The rest works on one row. `out` of those that write activations has room up to a multiple of kPad, made zero.
-  void (*rms_norm)(const float* x, const float* weight, std::uint64_t count, float eps, bool round_to_bf16, float* out);
+  void (*rms_norm)(const float* x, const float* weight, std::uint64_t count, float eps, float* out);
   void (*norm_heads)(float* x, std::uint64_t heads, std::uint64_t head_dim, const float* weight, float eps);
   void (*rope_heads)(float* x, std::uint64_t heads, std::uint64_t head_dim, const float* table, std::uint64_t half);
-  void (*silu_gate)(const float* gate, const float* up, std::uint64_t count, bool round_to_bf16, float* out);
-  void (*gelu_tanh_gate)(const float* gate, const float* up, std::uint64_t count, bool round_to_bf16, float* out);
+  void (*silu_gate)(const float* gate, const float* up, std::uint64_t count, float* out);
+  void (*gelu_tanh_gate)(const float* gate, const float* up, std::uint64_t count, float* out);
   void (*token_logprob)(const float* logits, std::uint64_t count, std::int32_t target, float* logprob,
                         std::int32_t* rank);
 };

@@ -1,4 +1,4 @@
-// What the kernels share: exp, rounding to BF16, vectors at the end of a row. Over a traits struct V of one instruction
+// What the kernels share: exp, vectors at the end of a row. Over a traits struct V of one instruction
 // set (kernels_scalar.cc, kernels_avx2.cc, kernels_avx512.cc), each of which defines V in an anonymous namespace. V
 // makes every function below a different one in each file, so the linker cannot put one compiled for AVX-512 where
 // another is called. For the same reason nothing here may call an inline function that other files share; constants
@@ -76,16 +76,6 @@ void map(const float* in, uint64_t count, float* out, const Body& body) {
   uint64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) V::store(out + i, body(i, V::load(in + i)));
   if (i < count) store_tail<V>(out + i, count - i, body(i, load_tail<V>(in + i, count - i)));
-}
-
-// fp8::float_to_bf16, as the float it stands for.
-template <typename V>
-typename V::F round_to_bf16(typename V::F a) {
-  using I = typename V::I;
-  const I value = bits<V>(a);
-  const I rounded = (value + 0x7FFF + ((value >> 16) & 1)) & ints<V>(static_cast<std::int32_t>(0xFFFF0000));
-  const I quiet = (value | 0x00400000) & ints<V>(static_cast<std::int32_t>(0xFFFF0000));
-  return floats<V>(a != a ? quiet : rounded);
 }
 
 // e^a within 1.5 ulp. 0 below -103.97..., infinity above 88.72...; NaN goes through all of it and stays NaN.

@@ -21,12 +21,12 @@ float inverse_rms(const float* x, uint64_t count, float eps) {
 }
 
 template <typename V>
-void rms_norm(const float* x, const float* weight, uint64_t count, float eps, bool round, float* out) {
+void rms_norm(const float* x, const float* weight, uint64_t count, float eps, float* out) {
   using F = typename V::F;
   const F inverse = V::set(inverse_rms<V>(x, count, eps));
   const auto result = [&](F a, F w) {
     const F y = a * inverse * w;
-    return round ? round_to_bf16<V>(y) : y;
+    return y;
   };
   uint64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) V::store(out + i, result(V::load(x + i), V::load(weight + i)));
@@ -76,28 +76,28 @@ void rope_heads(float* x, uint64_t heads, uint64_t head_dim, const float* table,
 
 // out = act(gate) * up.
 template <typename V, typename Activation>
-void gate(const float* gate_row, const float* up, uint64_t count, bool round, float* out, const Activation& act) {
+void gate(const float* gate_row, const float* up, uint64_t count, float* out, const Activation& act) {
   using F = typename V::F;
   map<V>(gate_row, count, out, [&](uint64_t i, F g) {
     const F u = i + V::kLanes <= count ? V::load(up + i) : load_tail<V>(up + i, count - i);
     const F y = act(g) * u;
-    return round ? round_to_bf16<V>(y) : y;
+    return y;
   });
   zero_padding<V>(out, count);
 }
 
 // silu(x) = x / (1 + e^-x)
 template <typename V>
-void silu_gate(const float* gate_row, const float* up, uint64_t count, bool round, float* out) {
+void silu_gate(const float* gate_row, const float* up, uint64_t count, float* out) {
   using F = typename V::F;
-  gate<V>(gate_row, up, count, round, out, [](F x) { return x / (V::set(1) + exp<V>(-x)); });
+  gate<V>(gate_row, up, count, out, [](F x) { return x / (V::set(1) + exp<V>(-x)); });
 }
 
 // gelu(x) = x / 2 (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3)
 template <typename V>
-void gelu_tanh_gate(const float* gate_row, const float* up, uint64_t count, bool round, float* out) {
+void gelu_tanh_gate(const float* gate_row, const float* up, uint64_t count, float* out) {
   using F = typename V::F;
-  gate<V>(gate_row, up, count, round, out, [](F x) {
+  gate<V>(gate_row, up, count, out, [](F x) {
     const F u = V::set(0.797884561f) * (x + V::set(0.044715f) * x * x * x);
     return x / (V::set(1) + exp<V>(V::set(-2) * u));
   });
