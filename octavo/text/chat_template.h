@@ -20,7 +20,7 @@ struct RenderOptions {
   jinja::Limits limits;        // of memory, work and depth: a template comes from strangers
 };
 
-// Immutable and cheap to copy; safe to render from several threads at once. Rendering needs up to about 2 MiB of stack.
+// Immutable and cheap to copy; safe to render from several threads at once. Rendering needs up to about 1 MiB of stack.
 class ChatTemplate {
  public:
   // `name` stands in messages: "NAME:LINE: what is wrong".

@@ -14,12 +14,6 @@ Value make_method(std::string_view name, const Value& self, MethodFunction funct
   return make_instance(std::make_shared<MethodInstance>(name, self, function));
 }
 
-Extent MethodInstance::extent() const {
-  Extent extent{.nesting = 1};
-  extent.add(self_.extent());
-  return extent;
-}
-
 // ---- loop
 
 LoopInstance::LoopInstance(Budget& budget, std::shared_ptr<Iterator> walk, const Value& iterable, std::int64_t length,
@@ -191,12 +185,6 @@ Value JoinerInstance::call(Evaluator&, const Arguments& arguments) const {
   const Parameters none("joiner", arguments, {});
   if (std::exchange(used_, true)) return separator_;
   return Value::string("");
-}
-
-Extent JoinerInstance::extent() const {
-  Extent extent{.nesting = 1};
-  extent.add(separator_.extent());
-  return extent;
 }
 
 Value JoinerInstance::attribute(const Value&, std::string_view name) const {

@@ -80,15 +80,16 @@ class CyclerInstance final : public Instance {
 
 class JoinerInstance final : public Instance {
  public:
-  explicit JoinerInstance(Value separator) : separator_(std::move(separator)) {}
+  explicit JoinerInstance(Value separator) : separator_(std::move(separator)) { extent_.add(separator_.extent()); }
   std::string type_name() const override { return "jinja2.utils.Joiner"; }
   bool callable() const override { return true; }
   Value call(Evaluator& evaluator, const Arguments& arguments) const override;
   Value attribute(const Value& self, std::string_view name) const override;
-  Extent extent() const override;
+  Extent extent() const override { return extent_; }
 
  private:
   Value separator_;
+  Extent extent_{.nesting = 1};
   mutable bool used_ = false;
 };
 
@@ -96,18 +97,21 @@ class JoinerInstance final : public Instance {
 class MethodInstance final : public Instance {
  public:
   MethodInstance(std::string_view name, Value self, MethodFunction function)
-      : name_(name), self_(std::move(self)), function_(function) {}
+      : name_(name), self_(std::move(self)), function_(function) {
+    extent_.add(self_.extent());
+  }
   std::string type_name() const override { return "builtin_function_or_method"; }
   std::string repr(Budget&) const override { return fmt::format("<function {}>", name_); }
   bool callable() const override { return true; }
   Value call(Evaluator& evaluator, const Arguments& arguments) const override {
     return function_(evaluator, self_, arguments);
   }
-  Extent extent() const override;
+  Extent extent() const override { return extent_; }
 
  private:
   std::string name_;
   Value self_;
+  Extent extent_{.nesting = 1};
   MethodFunction function_;
 };
 
