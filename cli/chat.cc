@@ -124,7 +124,7 @@ Result<bool> run_command(const std::string& line, Conversation& conversation) {
     OCTAVO_TRY(check_utf8(rest, "/system"));
     conversation.set_system(rest);
   } else {
-    return usage_error("unknown command {}{}; /help lists them", printable(name),
+    return usage_error("unknown command {} (/help lists them){}", printable(name),
                        did_you_mean(name, command_names(), 1));
   }
   return true;

@@ -148,6 +148,7 @@ Outcome run(const GenerateOptions& o) {
     return failure("the prompt has {} tokens, which leaves no room in {} of {} tokens", request.prompt.size(),
                    o.model.context != 0 ? "the --context" : "the model's context", options.context);
   }
+  options.chunk = std::min<std::uint64_t>(options.chunk, request.prompt.size());
   options.sequences = o.n;
   options.cache_tokens = engine::cache_tokens(request.prompt.size(), std::min(length, options.context), o.n);
   OCTAVO_ASSIGN(engine::Runner runner, load_runner(o.model, "generate", std::move(folder), options));

@@ -17,10 +17,10 @@ constexpr int kHistory = 1000;  // lines
 
 struct LineEditor::Terminal {
   struct EndEditor {
-    void operator()(EditLine* editor) const { el_end(editor); }
+    void operator()(EditLine* e) const { el_end(e); }
   };
   struct EndHistory {
-    void operator()(History* history) const { history_end(history); }
+    void operator()(History* h) const { history_end(h); }
   };
   std::unique_ptr<History, EndHistory> history;
   std::unique_ptr<EditLine, EndEditor> editor;

@@ -68,10 +68,15 @@ Outcome run(const ScoreOptions& o) {
   // All input is read first: a bad line is found before a long load, and the longest line says what context is needed.
   const std::uint64_t most = options.context != 0 ? options.context : folder.config.max_positions;
   OCTAVO_ASSIGN(const auto sequences, read_score_input(std::cin, folder, most));
-  std::size_t longest = 1;
-  for (const auto& tokens : sequences) longest = std::max(longest, tokens.size());
+  std::uint64_t longest = 1, total = 0;
+  for (const auto& tokens : sequences) {
+    longest = std::max<std::uint64_t>(longest, tokens.size());
+    total += tokens.size();
+  }
   if (options.context == 0) options.context = longest;
-  options.cache_tokens = std::max<std::uint64_t>(options.context, 2 * engine::kDefaultChunk);
+  options.chunk = std::min(options.chunk, total);
+  // Short texts fill their cache blocks badly: twice a step's tokens is room for most steps to be full.
+  options.cache_tokens = std::max(options.context, 2 * options.chunk);
   OCTAVO_ASSIGN(engine::Runner runner, load_runner(o.model, "score", std::move(folder), options));
 
   Totals totals;

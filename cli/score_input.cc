@@ -29,7 +29,7 @@ class LineReader {
     for (const auto& [key, value] : line.items()) {
       const auto& known = known_keys();
       if (std::find(known.begin(), known.end(), key) == known.end()) {
-        return failure("unknown key \"{}\"{}; known are text, token_ids, bos and max_tokens", printable(key),
+        return failure("unknown key \"{}\" (known are text, token_ids, bos and max_tokens){}", printable(key),
                        did_you_mean(key, known, 1));
       }
     }

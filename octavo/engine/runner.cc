@@ -59,7 +59,7 @@ Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
   Runner out;
   OCTAVO_ASSIGN(out.context, folder.context(options.context));
   const std::uint64_t sequences = std::max<std::uint64_t>(options.sequences, 1);
-  out.chunk = std::clamp<std::uint64_t>(options.chunk, 1, out.context);
+  out.chunk = std::max<std::uint64_t>(options.chunk, 1);
   out.step_tokens = std::max({out.chunk, sequences, kKvBlockTokens});
 
   const bool f32 = options.compute == backend::Compute::kF32;
@@ -104,8 +104,11 @@ std::string Runner::describe() const {
   if (report.fp8_linears > 0) {
     const bool rounded = !report.activations.empty();
     if (rounded) activations = report.activations;
-    activations += rounded ? " (W8A8)" : f32 ? " (FP8 weights only)" : " (W8A16)";
-    if (w8a16_by_default) activations += ", for want of FP8 units: --activations fp8 rounds them";
+    activations += fmt::format(" ({}{})",
+                               rounded ? "W8A8"
+                               : f32   ? "W8A32"
+                                       : "W8A16",
+                               w8a16_by_default ? ": no FP8 units here; --activations fp8 runs W8A8" : "");
   }
   return fmt::format("{}; activations {}; compute {}; KV cache {}; {}", report.weights, activations,
                      backend::compute_name(backend->compute()), backend::kv_dtype_name(cache->shape().dtype),

@@ -24,7 +24,7 @@ struct RunnerOptions {
   std::uint64_t context = 0;            // tokens of one sequence; 0: the model's maximum, at most kDefaultContext
   std::uint64_t sequences = 1;          // at once
   std::uint64_t cache_tokens = 0;       // that the cache has room for; 0: sequences * context. At least one context
-  std::uint64_t chunk = kDefaultChunk;  // prompt tokens a step
+  std::uint64_t chunk = kDefaultChunk;  // prompt tokens a step, of all sequences together
   model::LoadOptions load;  // its isa and threads are the run's; `activations` and `extra_bytes` are set here
 };
 
@@ -47,7 +47,7 @@ struct Runner {
 
   const model::DecoderConfig& config() const { return model->config; }
   // One line: what the numbers of this run are.
-  // "FP8 E4M3, 128x128 blocks; activations BF16 (W8A16); compute bf16; KV cache bf16; cpu avx512, 2 threads"
+  // "F8_E4M3 128x128 blocks; activations BF16 (W8A16: ...); compute bf16; KV cache bf16; cpu avx512, 2 threads"
   std::string describe() const;
 };
 

@@ -83,7 +83,7 @@ TEST(Generate, LogprobsAreThoseOfScore) {
 
 TEST(Generate, ChunkNAndPromptLengthDoNotMatter) {
   // Prompts that end before, at and behind the border of a cache block.
-  for (const std::size_t length : {1, 15, 16, 17, 32, 50}) {
+  for (const std::size_t length : {1u, 15u, 16u, 17u, 32u, 50u}) {
     SCOPED_TRACE(length);
     GenerateRequest request = request_for(random_tokens(length, length));
     request.sampling.seed = 5;
@@ -99,8 +99,8 @@ TEST(Generate, ChunkNAndPromptLengthDoNotMatter) {
     }
     EXPECT_EQ(run(one, request).completions.at(0).tokens, expected[0]);
     EXPECT_NE(expected[1], expected[0]);
-    for (const std::uint64_t n : {1, 2, 4, 7}) {
-      for (const std::uint64_t chunk : {1, 5, 64}) {
+    for (const std::uint64_t n : {1u, 2u, 4u, 7u}) {
+      for (const std::uint64_t chunk : {1u, 5u, 64u}) {
         Runner runner = open(n, chunk);
         request.n = n;
         const GenerateResult result = run(runner, request);
@@ -176,7 +176,7 @@ TEST(Generate, ReuseWithManyContinuations) {
   Runner runner = open(4);
   GenerateRequest request = request_for(random_tokens(40));
   const Tokens expected = run(runner, request).completions.at(0).tokens;
-  for (const std::uint64_t n : {4, 1, 4, 4, 1}) {
+  for (const std::uint64_t n : {4u, 1u, 4u, 4u, 1u}) {
     request.n = n;
     EXPECT_EQ(run(runner, request).completions.at(0).tokens, expected);
   }
@@ -263,7 +263,7 @@ TEST(Generate, LengthLimits) {
   EXPECT_EQ(run(runner, request).completions.at(0).tokens.size(), 1u);
   request.max_tokens = 7;
   EXPECT_EQ(run(runner, request).completions.at(0).tokens.size(), 7u);
-  for (const std::uint64_t all : {10, 11, 1000, 0}) {
+  for (const std::uint64_t all : {10u, 11u, 1000u, 0u}) {
     request.max_tokens = all;
     const Completion c = run(runner, request).completions.at(0);
     EXPECT_EQ(c.tokens.size(), 10u);

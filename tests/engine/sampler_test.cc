@@ -122,7 +122,7 @@ TEST(Philox, UniformIsUniformInEveryArgument) {
 TEST(Sampler, FollowsTheDistribution) {
   for (const double temperature : {0.7, 1.0, 2.0}) {
     SCOPED_TRACE(temperature);
-    for (const std::uint64_t seed : {0, 1, 123456789}) {
+    for (const std::uint64_t seed : {0u, 1u, 123456789u}) {
       expect_distribution({.temperature = temperature, .seed = seed}, kLogits, softmax(kLogits, temperature));
     }
   }

@@ -45,7 +45,7 @@ void expect_same_bits(const std::vector<Scores>& a, const std::vector<Scores>& b
 TEST(Score, PackingDoesNotChangeABit) {
   test::Random random(17);
   std::vector<Tokens> sequences;
-  for (const std::size_t length : {0, 1, 2, 33, 16, 17, 100, 1, 0, 250, 3, 15, 64, 90, 5}) {
+  for (const std::size_t length : {0u, 1u, 2u, 33u, 16u, 17u, 100u, 1u, 0u, 250u, 3u, 15u, 64u, 90u, 5u}) {
     sequences.push_back(random_tokens(random, length));
   }
   Runner alone = test::open_tiny();
