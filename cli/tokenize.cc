@@ -94,7 +94,7 @@ Outcome tokenize(const Options& o) {
 
 Result<std::string> detokenize_json(const text::Tokenizer& tokenizer, const Options& o, const std::string& line) {
   OCTAVO_ASSIGN(const Json value, member(line, "ids"));
-  if (!value.is_array()) return failure("\"ids\" must be an array, not {}", json_type_name(value));
+  if (!value.is_array()) return failure("\"ids\" must be a list, not {}", json_type_name(value));
   std::vector<std::int32_t> ids;
   for (const Json& id : value) {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() > INT32_MAX) {

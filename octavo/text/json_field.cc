@@ -46,7 +46,7 @@ JsonField JsonField::item(std::size_t index) const {
 }
 
 Result<std::vector<JsonField>> JsonField::items() const {
-  if (!value_->is_array()) return wrong_type("an array");
+  if (!value_->is_array()) return wrong_type("a list");
   std::vector<JsonField> out;
   out.reserve(value_->size());
   for (std::size_t i = 0; i < value_->size(); ++i) out.push_back(item(i));

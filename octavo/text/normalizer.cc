@@ -301,8 +301,10 @@ Status parse_into(const JsonField& field, Normalizer& out, int depth) {
 }  // namespace
 
 Status check_growth(std::size_t before, std::size_t after) {
-  if (after <= std::max(4 * before, kMostNormalized)) return {};
-  return failure("normalizing makes {} bytes of text more than {}", before, std::max(4 * before, kMostNormalized));
+  constexpr std::size_t kMostTimes = 18;  // U+FDFA
+  if (after <= std::max(kMostTimes * before, kMostNormalized)) return {};
+  return failure("normalizing makes {} bytes of text more than {}", before,
+                 std::max(kMostTimes * before, kMostNormalized));
 }
 
 Result<Regex> parse_pattern(const JsonField& field) {

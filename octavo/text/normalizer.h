@@ -12,8 +12,9 @@
 
 namespace octavo::text {
 
-// A normalizer of a hostile file could make a text grow without end: it may become 4 times as long, or this long.
-inline constexpr std::size_t kMostNormalized = std::size_t{64} << 20;
+// A normalizer of a hostile file could make a text grow without end: it may become 18 times as long (as NFKC may make
+// it), or this long.
+inline constexpr std::size_t kMostNormalized = std::size_t{4} << 20;
 Status check_growth(std::size_t before, std::size_t after);
 
 // One step. Immutable, usable from any thread.
@@ -29,7 +30,11 @@ class Normalizer {
   void add(std::unique_ptr<NormalizerStep> step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
   Status apply(std::string& text, bool& at_start) const {
-    for (const auto& step : steps_) OCTAVO_TRY(step->apply(text, at_start));
+    const std::size_t before = text.size();
+    for (const auto& step : steps_) {
+      OCTAVO_TRY(step->apply(text, at_start));
+      OCTAVO_TRY(check_growth(before, text.size()));
+    }
     return {};
   }
 
