@@ -2,7 +2,7 @@
 #include "octavo/text/jinja/format.h"
 
 #include <algorithm>
-#include <bit>
+#include <charconv>
 #include <cmath>
 
 #include "octavo/text/jinja/evaluator.h"
@@ -26,13 +26,15 @@ std::int64_t take_number(std::string_view text, std::size_t& i) {
 
 bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '='; }
 
-FormatSpec parse_spec(std::string_view text) {
+FormatSpec parse_spec(std::string_view text, bool number) {
   FormatSpec spec;
   std::size_t i = 0;
   const CodePoint first = first_code_point(text);
+  bool filled = false;
   if (first.length > 0 && first.length < text.size() && is_align(text[first.length])) {
     spec.fill = text.substr(0, first.length);
     spec.align = text[first.length];
+    filled = true;
     i = first.length + 1;
   } else if (!text.empty() && is_align(text[0])) {
     spec.align = text[0];
@@ -42,11 +44,9 @@ FormatSpec parse_spec(std::string_view text) {
   if (sees("+- ")) spec.sign = text[i++];
   if (sees("z")) raise("the format option 'z' is not supported");
   if (sees("#")) spec.alternate = true, ++i;
-  if (sees("0")) {
-    if (spec.align == 0) {
-      spec.fill = "0";
-      spec.align = '=';
-    }
+  if (!filled && sees("0")) {
+    spec.fill = "0";
+    if (spec.align == 0 && number) spec.align = '=';
     ++i;
   }
   spec.width = std::max<std::int64_t>(take_number(text, i), 0);
@@ -58,6 +58,7 @@ FormatSpec parse_spec(std::string_view text) {
   }
   if (i < text.size()) spec.type = text[i++];
   if (i < text.size()) raise("Invalid format specifier '{}'", text);
+  if (spec.type == 'n' && spec.grouping != 0) raise("Cannot specify '{}' with 'n'.", spec.grouping);
   return spec;
 }
 
@@ -76,13 +77,41 @@ std::string group_digits(const std::string& digits, char separator, std::size_t 
   return out + digits.substr(whole);
 }
 
+// "%.{precision}e"; `alternate` keeps the point.
+std::string scientific(double magnitude, int precision, bool alternate) {
+  std::string out(static_cast<std::size_t>(precision) + 32, '\0');
+  const auto end =
+      std::to_chars(out.data(), out.data() + out.size(), magnitude, std::chars_format::scientific, precision).ptr;
+  out.resize(static_cast<std::size_t>(end - out.data()));
+  if (alternate && precision == 0) out.insert(out.find('e'), 1, '.');
+  return out;
+}
+
+// "%.{precision}g": scientific where the exponent is below -4 or not below the precision; no zeros at the end, unless
+// `alternate`.
+std::string general(double magnitude, int precision, bool alternate) {
+  const std::string by_exponent = scientific(magnitude, precision - 1, true);
+  const std::size_t e = by_exponent.find('e');
+  int exponent = 0;
+  const bool minus = by_exponent[e + 1] == '-';
+  std::from_chars(by_exponent.data() + e + 2, by_exponent.data() + by_exponent.size(), exponent);
+  if (minus) exponent = -exponent;
+  const bool plain = exponent >= -4 && exponent < precision;
+  std::string mantissa = plain ? fixed(magnitude, precision - 1 - exponent) : by_exponent.substr(0, e);
+  if (mantissa.find('.') == mantissa.npos) mantissa += '.';
+  if (!alternate) {
+    mantissa.resize(mantissa.find_last_not_of('0') + 1);
+    if (mantissa.back() == '.') mantissa.pop_back();
+  }
+  return plain ? mantissa : mantissa + by_exponent.substr(e);
+}
+
 std::string format_string(const Value& value, FormatSpec spec, Budget& budget) {
   if (spec.type != 0 && spec.type != 's') raise_type(spec, value);
-  if (spec.sign != '-') raise("Sign not allowed in string format specifier");
+  if (spec.sign != 0) raise("Sign not allowed in string format specifier");
   if (spec.alternate) raise("Alternate form (#) not allowed in string format specifier");
   if (spec.grouping != 0) raise("Cannot specify '{}' with 's'.", spec.grouping);
-  if (spec.align == '=' && spec.fill != "0") raise("'=' alignment not allowed in string format specifier");
-  if (spec.align == '=') spec.align = '<';  // "{:05}" of a string pads with zeros behind it
+  if (spec.align == '=') raise("'=' alignment not allowed in string format specifier");
   std::string text = value.as_string();
   if (spec.precision >= 0) text.resize(byte_of_char(text, static_cast<std::size_t>(spec.precision)));
   return pad(std::move(text), spec, '<', budget);
@@ -131,6 +160,9 @@ std::string format_integer(const Value& value, FormatSpec spec, Budget& budget) 
   const std::uint64_t magnitude = i < 0 ? 0 - static_cast<std::uint64_t>(i) : static_cast<std::uint64_t>(i);
   switch (spec.type) {
     case 'c': {
+      if (spec.sign != 0 || spec.alternate || spec.grouping != 0) {
+        raise("Sign, '#' and grouping are not allowed with integer format specifier 'c'");
+      }
       if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i <= 0xDFFF)) raise("%c arg not in range(0x110000)");
       std::string text;
       append_utf8(text, static_cast<char32_t>(i));
@@ -294,7 +326,7 @@ std::string finish_number(std::string digits, bool negative, std::string_view pr
                           Budget& budget) {
   const bool binary = spec.type == 'b' || spec.type == 'o' || spec.type == 'x' || spec.type == 'X';
   const std::size_t group = binary ? 4 : 3;
-  std::string head = negative ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign);
+  std::string head = negative ? "-" : spec.sign == '-' || spec.sign == 0 ? "" : std::string(1, spec.sign);
   head += prefix;
   if (spec.align == '=') {
     const auto room =
@@ -329,24 +361,19 @@ std::string float_digits(double magnitude, const FormatSpec& spec, Budget& budge
   constexpr int kDefaultPrecision = 6;
   const auto precision = static_cast<int>(spec.precision < 0 ? kDefaultPrecision : spec.precision);
   budget.charge_allocation(static_cast<std::uint64_t>(precision) + 400);
-  const bool alternate = spec.alternate;
+  std::string digits;
   switch (type) {
     case 'e':
-      return alternate ? fmt::format("{:#.{}e}", magnitude, precision) : fmt::format("{:.{}e}", magnitude, precision);
-    case 'E':
-      return alternate ? fmt::format("{:#.{}E}", magnitude, precision) : fmt::format("{:.{}E}", magnitude, precision);
+    case 'E': digits = scientific(magnitude, precision, spec.alternate); break;
     case 'f':
-    case 'F': return fixed(magnitude, precision) + (alternate && precision == 0 ? "." : "");
+    case 'F': digits = fixed(magnitude, precision) + (spec.alternate && precision == 0 ? "." : ""); break;
     case 'n':
     case 'g':
-      return alternate ? fmt::format("{:#.{}g}", magnitude, std::max(precision, 1))
-                       : fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
-    case 'G':
-      return alternate ? fmt::format("{:#.{}G}", magnitude, std::max(precision, 1))
-                       : fmt::format("{:.{}G}", magnitude, std::max(precision, 1));
-    case '%': return fixed(magnitude * 100, precision) + (alternate && precision == 0 ? ".%" : "%");
+    case 'G': digits = general(magnitude, std::max(precision, 1), spec.alternate); break;
+    case '%': digits = fixed(magnitude * 100, precision) + (spec.alternate && precision == 0 ? ".%" : "%"); break;
     default: raise("Unknown format code '{}' for object of type 'float'", type);
   }
+  return upper_case ? upper(digits) : digits;
 }
 
 std::string integer_digits(std::uint64_t magnitude, char type) {
@@ -361,7 +388,7 @@ std::string integer_digits(std::uint64_t magnitude, char type) {
 
 std::string format_value(const Value& value, std::string_view text, Budget& budget) {
   if (text.empty()) return to_text(value, budget);
-  const FormatSpec spec = parse_spec(text);
+  const FormatSpec spec = parse_spec(text, !value.is_string());
   if (value.is_string()) return format_string(value, spec, budget);
   const bool float_type = std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos && spec.type != 0;
   if (value.is_float()) {

@@ -12,7 +12,7 @@ namespace octavo::text::jinja {
 struct FormatSpec {
   std::string fill = " ";  // one character
   char align = 0;          // < > ^ = or 0
-  char sign = '-';         // + - or space
+  char sign = 0;           // + - or space; 0 where not given, which is like -
   bool alternate = false;  // #
   std::int64_t width = 0;
   char grouping = 0;            // , or _

@@ -49,10 +49,21 @@ bool looks_like_float(std::string_view text) {
   return i == text.size();
 }
 
+// Digits of other scripts as ASCII's.
+std::string with_ascii_digits(std::string_view text) {
+  if (is_all_ascii(text)) return std::string(text);
+  std::u32string all = to_code_points(text);
+  for (char32_t& c : all) {
+    if (is_decimal(c)) c = U'0' + static_cast<char32_t>(decimal_value(c));
+  }
+  return to_utf8(all);
+}
+
 }  // namespace
 
-std::optional<Value> parse_integer(std::string_view text, int base) {
-  text = strip_space(text);
+std::optional<Value> parse_integer(std::string_view given, int base) {
+  const std::string ascii = with_ascii_digits(strip_space(given));
+  std::string_view text = ascii;
   bool minus = false;
   if (!text.empty() && (text[0] == '-' || text[0] == '+')) {
     minus = text[0] == '-';
@@ -82,8 +93,9 @@ std::optional<Value> parse_integer(std::string_view text, int base) {
   return Value::integer(static_cast<std::int64_t>(minus ? 0 - value : value));
 }
 
-std::optional<double> parse_float(std::string_view text) {
-  text = strip_space(text);
+std::optional<double> parse_float(std::string_view given) {
+  const std::string ascii = with_ascii_digits(strip_space(given));
+  std::string_view text = ascii;
   double sign = 1;
   if (!text.empty() && (text[0] == '-' || text[0] == '+')) {
     if (text[0] == '-') sign = -1;

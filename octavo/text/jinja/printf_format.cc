@@ -69,6 +69,10 @@ class Printf {
   }
 
   void conversion() {
+    if (peek() == '%') {  // only right behind the first
+      out_ += '%';
+      return;
+    }
     Value named;
     if (peek() == '(') {
       // Parentheses within the name must balance.
@@ -109,10 +113,6 @@ class Printf {
     while (peek() == 'h' || peek() == 'l' || peek() == 'L') ++at_;
     spec.type = peek();
     spec.align = left ? '<' : '>';
-    if (spec.type == '%') {
-      out_ += '%';
-      return;
-    }
     static constexpr std::string_view kTypes = "diuoxXeEfFgGcrsa";
     if (kTypes.find(spec.type) == kTypes.npos) {
       raise("unsupported format character {}", repr_of_string(format_.substr(at_, utf8_length_of(format_[at_]))));

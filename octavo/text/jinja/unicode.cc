@@ -161,6 +161,12 @@ bool is_alphabetic(char32_t c) {
   return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
 }
 bool is_decimal(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : category(c) == UTF8PROC_CATEGORY_ND; }
+int decimal_value(char32_t c) {
+  // Digits of a script stand in runs of ten, from zero (Unicode 4.6).
+  char32_t first = c;
+  while (first > 0 && is_decimal(first - 1)) --first;
+  return static_cast<int>((c - first) % 10);
+}
 bool is_digit(char32_t c) { return is_decimal(c) || within(kDigits, c); }
 bool is_numeric_char(char32_t c) { return is_numeric(c) || within(kNumerals, c); }
 bool is_lower(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LL || within(kOtherLower, c); }

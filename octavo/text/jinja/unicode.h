@@ -20,6 +20,7 @@ std::string to_utf8(std::u32string_view text);
 bool is_space(char32_t c);
 bool is_alphabetic(char32_t c);
 bool is_decimal(char32_t c);
+int decimal_value(char32_t c);  // of a decimal digit of any script: 0 to 9
 bool is_digit(char32_t c);
 bool is_numeric_char(char32_t c);
 bool is_lower(char32_t c);
