@@ -186,7 +186,7 @@ void add_chat(CLI::App& app, Action& action) {
       ->option_text("KEY=JSON")
       ->group("Input");
   command->add_option("--max-tokens", o.max_tokens, "longest answer (default: up to the context)")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 32))
       ->option_text("N")
       ->group("Output");
   add_sampling_options(*command, o.sampling);

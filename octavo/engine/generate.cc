@@ -132,6 +132,7 @@ Status Generation::prefill_shared(std::uint64_t begin, std::uint64_t end) {
     plan_.tokens.assign(prompt.begin() + static_cast<std::ptrdiff_t>(begin),
                         prompt.begin() + static_cast<std::ptrdiff_t>(begin + count));
     plan_.sequences = {SequenceRows{0, count, begin, first.blocks}};
+    plan_.lengths = {prompt.size()};
     plan_.logit_rows.clear();
     if (begin + count == end) plan_.logit_rows.push_back(static_cast<std::int32_t>(count - 1));
     runner_.cached.resize(begin);
@@ -156,6 +157,7 @@ Status Generation::prefill_tails(std::uint64_t begin) {
       Sequence& s = sequences_[i];
       if (!pool_.grow(s.blocks, prompt.size())) return failure("the KV cache is too small for {} continuations", end);
       plan_.sequences.push_back({plan_.tokens.size(), tail, begin, s.blocks});
+      plan_.lengths.push_back(prompt.size());
       plan_.tokens.insert(plan_.tokens.end(), prompt.end() - static_cast<std::ptrdiff_t>(tail), prompt.end());
     }
     if (from == 0) plan_.logit_rows.push_back(static_cast<std::int32_t>(tail - 1));

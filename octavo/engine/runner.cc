@@ -82,11 +82,12 @@ Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
   OCTAVO_ASSIGN(model::LoadedModel loaded, model::load_model(folder.checkpoint, *out.backend, load));
   out.model = std::make_unique<model::LoadedModel>(std::move(loaded));
   model::LoadReport& report = out.model->report;
+  out.asked_fp8 = options.activations == model::ActivationMode::kFp8;
   out.w8a16_by_default = report.fp8_linears > 0 && !options.activations && !fp8_units;
   if (config.rope.kind == model::RopeConfig::Kind::kDynamic) {
     report.warnings.push_back(
-        "rope type dynamic: its frequencies follow the length seen so far, as in transformers, so beyond the trained "
-        "length logits depend on how a prompt was cut into steps");
+        "rope type dynamic: its frequencies follow the length of the whole text, as in transformers, so beyond the "
+        "trained length a token's logits depend on how much comes after it");
   }
   OCTAVO_ASSIGN(model::Decoder decoder, model::Decoder::create(*out.model, *out.backend, out.step_tokens));
   out.decoder = std::make_unique<model::Decoder>(std::move(decoder));
@@ -108,7 +109,9 @@ std::string Runner::describe() const {
                                rounded ? "W8A8"
                                : f32   ? "W8A32"
                                        : "W8A16",
-                               w8a16_by_default ? ": no FP8 units here; --activations fp8 runs W8A8" : "");
+                               w8a16_by_default        ? ": no FP8 units here; --activations fp8 runs W8A8"
+                               : asked_fp8 && !rounded ? ": the checkpoint's scheme rounds no activations"
+                                                       : "");
   }
   return fmt::format("{}; activations {}; compute {}; KV cache {}; {}", report.weights, activations,
                      backend::compute_name(backend->compute()), backend::kv_dtype_name(cache->shape().dtype),

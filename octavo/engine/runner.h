@@ -39,6 +39,7 @@ struct Runner {
   std::vector<std::int32_t> end_tokens;  // sorted: generation_config's or config's, and the tokenizer's own
   std::uint64_t context = 0, chunk = 0;
   std::uint64_t step_tokens = 0;  // the most that decoder takes in a step: chunk, sequences, a cache block
+  bool asked_fp8 = false;         // --activations fp8
   bool w8a16_by_default = false;  // FP8 weights on a machine without FP8 units, and nobody asked
 
   // Tokens whose keys and values stand in the cache's blocks 0, 1, 2, ... in this order: a prompt that begins with

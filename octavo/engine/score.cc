@@ -84,6 +84,7 @@ void Scoring::pack() {
     const Tokens& tokens = sequences_[a.index];
     const std::uint64_t count = std::min(room, feed(a.index) - a.fed);
     plan_.sequences.push_back({plan_.tokens.size(), count, a.fed, a.blocks});
+    plan_.lengths.push_back(tokens.size());
     for (std::uint64_t i = 0; i < count; ++i) {
       plan_.logit_rows.push_back(static_cast<std::int32_t>(plan_.tokens.size()));
       plan_.tokens.push_back(tokens[a.fed + i]);

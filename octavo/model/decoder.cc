@@ -106,6 +106,9 @@ Status Decoder::check(const BatchPlan& plan, const backend::KvCache& cache) cons
     }
   }
   if (next != rows) return failure("the sequences of a step must cover its rows in order");
+  if (!plan.lengths.empty() && plan.lengths.size() != plan.sequences.size()) {
+    return failure("a step has {} sequences, but {} lengths", plan.sequences.size(), plan.lengths.size());
+  }
   for (const std::int32_t row : plan.logit_rows) {
     if (row < 0 || static_cast<std::uint64_t>(row) >= rows) return failure("a step has no row {}", row);
   }
@@ -131,9 +134,11 @@ Status Decoder::step(const BatchPlan& plan, backend::KvCache& cache) {
   Activations& x = *w.input;
 
   b.embed(plan.tokens, *weights.embedding, residual);
-  for (const SequenceRows& s : plan.sequences) {
+  for (std::size_t i = 0; i < plan.sequences.size(); ++i) {
+    const SequenceRows& s = plan.sequences[i];
+    const std::uint64_t length = plan.lengths.empty() ? s.position + s.count : plan.lengths[i];
     const RopeFrequencies own =
-        c.rope.kind == RopeConfig::Kind::kDynamic ? rope_frequencies(c, s.position + s.count) : RopeFrequencies();
+        c.rope.kind == RopeConfig::Kind::kDynamic ? rope_frequencies(c, length) : RopeFrequencies();
     const RopeFrequencies& f = own.inv_freq.empty() ? w.frequencies : own;
     b.rope_table(s.position, f.inv_freq, f.factor, rope.row_range(s.row, s.count));
   }

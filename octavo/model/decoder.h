@@ -17,6 +17,9 @@ struct BatchPlan {
   std::vector<std::int32_t> tokens;              // [tokens]
   std::vector<backend::SequenceRows> sequences;  // in the order of their rows; every row belongs to one
   std::vector<std::int32_t> logit_rows;          // rows whose logits are wanted, any order
+  // How long each sequence's whole text is, where that is known and longer than what this step ends at: a prompt that
+  // comes in chunks, a line that is scored. Empty: what the step ends at. Only `dynamic` rope asks.
+  std::vector<std::uint64_t> lengths;
 };
 
 // Memory beside the weights that a Decoder takes for steps of at most `max_tokens` tokens.

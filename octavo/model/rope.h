@@ -13,8 +13,9 @@ struct RopeFrequencies {
   float factor = 1;             // of cos and sin (yarn's attention factor)
 };
 
-// `length`: positions seen so far (the last position + 1). It matters to kDynamic alone, whose base grows with it: the
-// one exception to batch invariance, as in transformers, where it also depends on what one call sees.
+// `length`: tokens of the whole text. It matters to kDynamic alone, whose base grows with it, so that a token's logits
+// depend on what comes after it: the one exception to batch invariance, as in transformers. A prompt or a scored line
+// counts as a whole however it is cut; a decoded token counts with what stands before it.
 RopeFrequencies rope_frequencies(const DecoderConfig& config, std::uint64_t length);
 
 }  // namespace octavo::model

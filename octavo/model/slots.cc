@@ -32,6 +32,10 @@ class Finder {
     for (std::uint64_t i = 0; i < config_.layers; ++i) OCTAVO_TRY(layer(i, weights.layers[i]));
     OCTAVO_TRY(vector(std::string(names.final_norm), hidden, weights.final_norm));
     OCTAVO_TRY(head(weights));
+    if (info_ && quantized_ == 0) {
+      return failure("{}: config.json says that the model is quantized ({}), but none of its linear layers is in FP8",
+                     checkpoint_.dir().string(), info_->describe());
+    }
     find_unused();
     return std::move(slots_);
   }
@@ -198,6 +202,13 @@ class Finder {
                      dtype_name(weight.dtype));
     }
     const QuantizationGroup& group = info_->groups[match->group];
+    // One scale says the same in several granularities; several scales say which it is.
+    if (q.granularity != group.granularity && *element_count(q.scale->shape) > 1) {
+      return failure("tensor \"{}\" has shape {}, which is one scale a {}, but config.json says one a {} ({})",
+                     q.scale->name, shape_string(q.scale->shape), granularity_name(q.granularity),
+                     granularity_name(group.granularity), group.pointer);
+    }
+    ++quantized_;
     OCTAVO_ASSIGN(const InputRounding rounding, input_rounding(module, group));
     if (activations_ == ActivationMode::kFp8) slot.spec.input = rounding;
     return {};
@@ -270,6 +281,7 @@ class Finder {
   const std::optional<QuantizationInfo>& info_;
   const ActivationMode activations_;
   GroupTargets targets_;
+  std::uint64_t quantized_ = 0;  // linear layers
   Slots slots_;
   std::set<std::string, std::less<>> used_;
 };

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <functional>
 
 #include "tests/engine/open_tiny.h"
 #include "tests/support/random_tensor.h"
@@ -10,6 +11,7 @@
 namespace octavo::engine {
 namespace {
 
+using test::CheckpointBuilder;
 using Tokens = std::vector<std::int32_t>;
 
 Tokens random_tokens(test::Random& random, std::size_t count) {
@@ -42,18 +44,18 @@ void expect_same_bits(const std::vector<Scores>& a, const std::vector<Scores>& b
   }
 }
 
-TEST(Score, PackingDoesNotChangeABit) {
+// Scores alone, which every other packing has to give.
+std::vector<Scores> expect_packing_invisible(const std::function<Runner(RunnerOptions)>& open) {
   test::Random random(17);
   std::vector<Tokens> sequences;
   for (const std::size_t length : {0u, 1u, 2u, 33u, 16u, 17u, 100u, 1u, 0u, 250u, 3u, 15u, 64u, 90u, 5u}) {
     sequences.push_back(random_tokens(random, length));
   }
-  Runner alone = test::open_tiny();
+  Runner alone = open({});
   std::vector<Scores> expected;
   for (const Tokens& tokens : sequences) {
     auto scores = score_all(alone, {tokens});
-    ASSERT_EQ(scores.size(), 1u);
-    expected.push_back(std::move(scores.front()));
+    expected.push_back(std::move(scores.at(0)));
   }
   struct Setting {
     std::uint64_t chunk, context, cache;
@@ -65,9 +67,30 @@ TEST(Score, PackingDoesNotChangeABit) {
     options.chunk = s.chunk;
     options.context = s.context;
     options.cache_tokens = s.cache;
-    Runner runner = test::open_tiny(options);
+    Runner runner = open(options);
     expect_same_bits(score_all(runner, sequences), expected);
     expect_same_bits(score_all(runner, sequences), expected);  // what is in the cache does not matter either
+  }
+  return expected;
+}
+
+TEST(Score, PackingDoesNotChangeABit) {
+  expect_packing_invisible([](RunnerOptions options) { return test::open_tiny(options); });
+}
+
+// Frequencies follow the length of the line, not that of the step it comes in, nor its neighbours'.
+TEST(Score, DynamicRopeSeesTheWholeLine) {
+  const test::TempDir dir;
+  CheckpointBuilder builder = test::tiny_chat_model({.max_positions = 64});
+  builder.config()["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 8.0}};
+  builder.write(dir / "dynamic");
+  const auto scores =
+      expect_packing_invisible([&](RunnerOptions options) { return test::open_model(dir / "dynamic", options); });
+  const auto plain =
+      expect_packing_invisible([&](RunnerOptions options) { return test::open_tiny(options, {.max_positions = 512}); });
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const bool beyond = scores[i].logprobs.size() > 64;  // the trained length
+    EXPECT_EQ(scores[i].logprobs != plain[i].logprobs, beyond) << scores[i].logprobs.size() << " tokens";
   }
 }
 

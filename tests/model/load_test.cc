@@ -69,6 +69,20 @@ TEST(LoadModel, EveryContradictionIsNamed) {
          b.config()["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
        },
        "has no scale (\"model.layers.0.mlp.up_proj.weight_scale\" or"},
+      {"a quantized config over plain tensors",
+       [](auto& b) {
+         b.config()["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
+       },
+       "config.json says that the model is quantized (fp8 e4m3, per tensor"},
+      {"a scale of another granularity",
+       [](auto& b) {
+         auto& tensor = b.at("model.layers.0.mlp.up_proj.weight");
+         tensor.dtype = DType::kF8E4M3;
+         tensor.bytes.assign(192 * 128, std::byte{0x38});
+         b.add_f32("model.layers.0.mlp.up_proj.weight_scale", {192, 1}, std::vector<float>(192, 1.0f));
+         b.config()["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
+       },
+       "has shape [192, 1], which is one scale a channel, but config.json says one a tensor"},
       {"an architecture nobody runs", [](auto& b) { b.config()["architectures"] = {"MambaForCausalLM"}; },
        "which Octavo does not run yet"},
   };
