@@ -166,7 +166,7 @@ std::string format_integer(const Value& value, FormatSpec spec, Budget& budget) 
       if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i <= 0xDFFF)) raise("%c arg not in range(0x110000)");
       std::string text;
       append_utf8(text, static_cast<char32_t>(i));
-      return pad(std::move(text), spec, '<', budget);
+      return pad(std::move(text), spec, '>', budget);
     }
     case 0:
     case 'd':
