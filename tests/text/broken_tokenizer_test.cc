@@ -193,7 +193,7 @@ TEST(BrokenTokenizer, CutAnywhere) {
     EXPECT_FALSE(Tokenizer::parse(json.substr(0, length), "x").ok()) << length;
   }
   // A protobuf cut between two fields is a sound one with less in it.
-  const auto model = read_text_file(golden_path("bpe_bytes.model"), 1 << 20);
+  const auto model = read_text_file(tokenizer_golden_path("bpe_bytes.model"), 1 << 20);
   ASSERT_TRUE(model.ok());
   for (std::size_t length = 0; length < model->size(); ++length) {
     const auto tokenizer = Tokenizer::parse(model->substr(0, length), "x");

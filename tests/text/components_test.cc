@@ -9,8 +9,8 @@ namespace octavo::text {
 namespace {
 
 TEST(Components, Normalizers) {
-  const Json components = golden("components.json");
-  const Json texts = golden("texts.json");
+  const Json components = tokenizer_golden("components.json");
+  const Json texts = tokenizer_golden("texts.json");
   for (const Json& entry : components["normalizers"]) {
     const auto normalizer = parse_normalizer(JsonField(entry[0], "/normalizer"));
     ASSERT_TRUE(normalizer.ok()) << normalizer.error().message;
@@ -28,7 +28,7 @@ TEST(Components, Normalizers) {
 }
 
 TEST(Components, PreTokenizers) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   const Json& texts = components["split_texts"];
   for (const Json& entry : components["pre_tokenizers"]) {
     const auto pre_tokenizer = parse_pre_tokenizer(JsonField(entry[0], "/pre_tokenizer"));
@@ -46,7 +46,7 @@ TEST(Components, PreTokenizers) {
 }
 
 TEST(Components, Decoders) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   for (const Json& entry : components["decoders"]) {
     const auto decoder = parse_decoder(JsonField(entry[0], "/decoder"));
     ASSERT_TRUE(decoder.ok()) << decoder.error().message;
@@ -61,7 +61,7 @@ TEST(Components, Decoders) {
 }
 
 TEST(Components, NoTokensAreNoText) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   for (const Json& entry : components["decoders"]) {
     const auto decoder = parse_decoder(JsonField(entry[0], "/decoder"));
     ASSERT_TRUE(decoder.ok());
@@ -74,7 +74,7 @@ TEST(Components, NoTokensAreNoText) {
 // Rows: text, ids, ids with specials (null: the same), decoded with specials (null: the text), without (null: the
 // same).
 TEST(Components, WholeTokenizers) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   std::size_t tokenizers = 0;
   for (const auto& [key, entry] : components.items()) {
     if (!key.starts_with("tokenizer ")) continue;
@@ -99,9 +99,9 @@ TEST(Components, WholeTokenizers) {
 }
 
 TEST(SentencePiece, EqualToTheLibrary) {
-  const Json models = golden("sentencepiece.json");
+  const Json models = tokenizer_golden("sentencepiece.json");
   for (const auto& [name, entry] : models.items()) {
-    const auto tokenizer = Tokenizer::load(golden_path(name + ".model"));
+    const auto tokenizer = Tokenizer::load(tokenizer_golden_path(name + ".model"));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
     const std::int32_t bos = entry["bos"];
     EXPECT_EQ(tokenizer->bos_id().value_or(-1), bos);

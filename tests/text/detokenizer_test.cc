@@ -11,7 +11,7 @@ namespace {
 using Ids = std::vector<std::int32_t>;
 
 Tokenizer component(const std::string& name) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   const Json& entry = components[name];
   const auto tokenizer = Tokenizer::parse(compose(components, entry["model"], entry["changes"]).dump(), name);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.error().message;
@@ -20,7 +20,7 @@ Tokenizer component(const std::string& name) {
 
 std::vector<std::string> component_names() {
   std::vector<std::string> names;
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   for (const auto& [key, entry] : components.items()) {
     if (key.starts_with("tokenizer ")) names.push_back(key);
   }
@@ -28,7 +28,7 @@ std::vector<std::string> component_names() {
 }
 
 TEST(Detokenizer, NeverHalfACharacter) {
-  const Json texts = golden("texts.json");
+  const Json texts = tokenizer_golden("texts.json");
   for (const std::string& name : component_names()) {
     const Tokenizer tokenizer = component(name);
     for (const Json& text : texts) {

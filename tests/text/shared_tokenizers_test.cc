@@ -13,9 +13,9 @@ std::string shared(const std::string& path) { return std::string(OCTAVO_SOURCE_D
 bool absent(const std::string& path) { return !std::filesystem::exists(shared(path)); }
 
 TEST(SharedTokenizers, EqualToTheirLibraries) {
-  const Json texts = golden("texts.json");
+  const Json texts = tokenizer_golden("texts.json");
   std::size_t found = 0;
-  const Json tokenizers = golden("shared.json");
+  const Json tokenizers = tokenizer_golden("shared.json");
   for (const auto& [path, entry] : tokenizers.items()) {
     if (absent(path)) continue;
     ++found;

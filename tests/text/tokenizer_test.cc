@@ -13,7 +13,7 @@ using Ids = std::vector<std::int32_t>;
 class VocabAndMerges {
  public:
   VocabAndMerges() {
-    const Json components = golden("components.json");
+    const Json components = tokenizer_golden("components.json");
     Json vocab = Json::object();
     // The first 256 of the alphabet, in the order of their bytes, from the golden model's vocabulary.
     for (const auto& [token, id] : components["models"]["byte_level"]["vocab"].items()) vocab[token] = id;
@@ -38,7 +38,7 @@ class VocabAndMerges {
 };
 
 TEST(Tokenizer, VocabAndMergesAreTheirTokenizerJson) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   const Json& entry = components["tokenizer byte level"];
   const auto whole = Tokenizer::parse(compose(components, "byte_level", entry["changes"]).dump(), "x");
   ASSERT_TRUE(whole.ok()) << whole.error().message;
@@ -115,7 +115,7 @@ TEST(Tokenizer, AddedTokensOfAFolder) {
 }
 
 TEST(Tokenizer, ConfigAddsWhatTheTemplateDoesNotSay) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   const test::TempDir folder;
   const auto load = [&](const Json& tokenizer, const Json& config) {
     test::write_file(folder / "tokenizer.json", tokenizer.dump());
@@ -140,7 +140,7 @@ TEST(Tokenizer, ConfigAddsWhatTheTemplateDoesNotSay) {
 
 TEST(Tokenizer, SentencePieceFolder) {
   const test::TempDir folder;
-  std::filesystem::copy(golden_path("bpe_bytes.model"), folder / "tokenizer.model");
+  std::filesystem::copy(tokenizer_golden_path("bpe_bytes.model"), folder / "tokenizer.model");
   const auto bare = Tokenizer::load(folder.path());
   ASSERT_TRUE(bare.ok()) << bare.error().message;
   const Ids plain = ids_of(*bare, "Hello", false);
@@ -176,7 +176,7 @@ TEST(Tokenizer, FoldersWithoutOne) {
 }
 
 TEST(Tokenizer, LongWordsAreNotQuadratic) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   for (const char* name : {"tokenizer byte level", "tokenizer spm", "tokenizer unigram", "tokenizer unknown, fused"}) {
     const Json& entry = components[name];
     const auto tokenizer = Tokenizer::parse(compose(components, entry["model"], entry["changes"]).dump(), name);
@@ -195,7 +195,7 @@ TEST(Tokenizer, LongWordsAreNotQuadratic) {
 }
 
 TEST(Tokenizer, SharedByThreads) {
-  const Json components = golden("components.json");
+  const Json components = tokenizer_golden("components.json");
   const Json& entry = components["tokenizer spm"];
   const auto tokenizer = Tokenizer::parse(compose(components, entry["model"], entry["changes"]).dump(), "x");
   ASSERT_TRUE(tokenizer.ok());

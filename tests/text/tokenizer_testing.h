@@ -13,13 +13,13 @@
 
 namespace octavo::text {
 
-inline std::string golden_path(const std::string& name) {
+inline std::string tokenizer_golden_path(const std::string& name) {
   return std::string(OCTAVO_SOURCE_DIR) + "/tests/data/tokenizer/" + name;
 }
 
 // A file that tools/make_tokenizer_golden.py wrote.
-inline Json golden(const std::string& name) {
-  const auto text = read_text_file(golden_path(name), 64 << 20);
+inline Json tokenizer_golden(const std::string& name) {
+  const auto text = read_text_file(tokenizer_golden_path(name), 64 << 20);
   EXPECT_TRUE(text.ok()) << text.error().message;
   auto json = parse_json(*text, name);
   EXPECT_TRUE(json.ok()) << json.error().message;
