@@ -24,17 +24,17 @@ std::string fnv1a(const std::string& text) {
 }
 
 TEST(ChatTemplate, OwnFixturesEqualTransformers) {
-  const Json golden = read_golden("own.json");
-  const std::vector<Json> contexts = golden_contexts();
+  const Json golden = read_template_data("own.json");
+  const std::vector<Json> contexts = template_contexts();
   ASSERT_EQ(golden.size(), 3u);
   for (const auto& [name, outputs] : golden.items()) {
-    const auto chat = ChatTemplate::load(golden_path(name));
+    const auto chat = ChatTemplate::load(template_data(name));
     ASSERT_TRUE(chat.ok()) << chat.error().message;
     ASSERT_EQ(outputs.size(), contexts.size());
     std::size_t texts = 0;
     for (std::size_t i = 0; i < contexts.size(); ++i) {
       SCOPED_TRACE(name + ": " + contexts[i].dump());
-      const auto rendered = chat->render(contexts[i], golden_options());
+      const auto rendered = chat->render(contexts[i], template_options());
       ASSERT_EQ(rendered.ok(), !outputs[i].is_null()) << (rendered.ok() ? *rendered : rendered.error().message);
       if (!rendered.ok()) continue;
       EXPECT_EQ(*rendered, outputs[i].get<std::string>());
@@ -47,8 +47,8 @@ TEST(ChatTemplate, OwnFixturesEqualTransformers) {
 // "tokenizers/qwen3" is a model folder, "chat_templates/x.jinja" a file.
 TEST(ChatTemplate, SharedTemplatesEqualTransformers) {
   if (!fs::exists(kData / "chat_templates")) GTEST_SKIP() << "../shared/data/chat_templates is absent";
-  const Json golden = read_golden("shared.json");
-  const std::vector<Json> contexts = golden_contexts();
+  const Json golden = read_template_data("shared.json");
+  const std::vector<Json> contexts = template_contexts();
   for (const auto& [name, hashes] : golden.items()) {
     fs::path path = kData / name;
     if (path.filename() == "chat_template.jinja") path = path.parent_path();
@@ -56,7 +56,7 @@ TEST(ChatTemplate, SharedTemplatesEqualTransformers) {
     const auto chat = ChatTemplate::load(path);
     ASSERT_TRUE(chat.ok()) << chat.error().message;
     const auto check = [&](const Json& context, const std::string& wanted) {
-      const auto rendered = chat->render(context, golden_options());
+      const auto rendered = chat->render(context, template_options());
       EXPECT_EQ(rendered.ok() ? fnv1a(*rendered) : "error", wanted)
           << name << " with " << context.dump() << "\ngave " << (rendered.ok() ? *rendered : rendered.error().message);
     };
@@ -147,16 +147,16 @@ TEST(ChatTemplate, SpecialTokensAreVariables) {
 
 // Immutable: the same template on several threads at once.
 TEST(ChatTemplate, RendersOnManyThreads) {
-  const auto chat = ChatTemplate::load(golden_path("chatml_tools.jinja"));
+  const auto chat = ChatTemplate::load(template_data("chatml_tools.jinja"));
   ASSERT_TRUE(chat.ok());
-  const std::vector<Json> contexts = golden_contexts();
-  const Json golden = read_golden("own.json")["chatml_tools.jinja"];
+  const std::vector<Json> contexts = template_contexts();
+  const Json golden = read_template_data("own.json")["chatml_tools.jinja"];
   std::vector<int> wrong(4, 0);
   std::vector<std::thread> threads;
   for (int& count : wrong) {
     threads.emplace_back([&] {
       for (std::size_t i = 0; i < contexts.size(); ++i) {
-        const auto rendered = chat->render(contexts[i], golden_options());
+        const auto rendered = chat->render(contexts[i], template_options());
         const bool right = rendered.ok() ? golden[i] == *rendered : golden[i].is_null();
         if (!right) ++count;
       }

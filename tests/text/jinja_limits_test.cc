@@ -20,7 +20,7 @@ constexpr std::uint64_t kWork = std::uint64_t{1} << 26;  // an eighth of the def
 std::string error_of(const std::string& source, const Json& variables = Json::object(), std::uint64_t work = kWork) {
   const auto compiled = ChatTemplate::parse(source, "t");
   if (!compiled.ok()) return compiled.error().message;
-  RenderOptions options = golden_options();
+  RenderOptions options = template_options();
   options.limits.work = work;
   const auto rendered = compiled->render(variables, options);
   return rendered.ok() ? "text: " + rendered->substr(0, 100) : rendered.error().message;

@@ -20,9 +20,9 @@ int line_of(const std::string& message) {
 }
 
 TEST(Jinja, SnippetsEqualJinja2) {
-  const Json golden = read_golden("snippets.json");
+  const Json golden = read_template_data("snippets.json");
   const Json& variables = golden["variables"];
-  const RenderOptions options = golden_options();
+  const RenderOptions options = template_options();
   std::size_t texts = 0, errors = 0;
   for (const Json& entry : golden["cases"]) {
     const auto source = entry["template"].get<std::string>();
@@ -54,7 +54,7 @@ TEST(Jinja, SnippetsEqualJinja2) {
 std::string render(const std::string& source, const Json& variables = Json::object()) {
   const auto compiled = ChatTemplate::parse(source, "t");
   if (!compiled.ok()) return "error: " + compiled.error().message;
-  const auto rendered = compiled->render(variables, golden_options());
+  const auto rendered = compiled->render(variables, template_options());
   return rendered.ok() ? *rendered : "error: " + rendered.error().message;
 }
 

@@ -12,18 +12,18 @@
 
 namespace octavo::text {
 
-inline std::string golden_path(const std::string& name) {
+inline std::string template_data(const std::string& name) {
   return std::string(OCTAVO_SOURCE_DIR) + "/tests/data/templates/" + name;
 }
 
-inline Json read_golden(const std::string& name) {
-  auto json = parse_json(test::read_file(golden_path(name)), name);
+inline Json read_template_data(const std::string& name) {
+  auto json = parse_json(test::read_file(template_data(name)), name);
   EXPECT_TRUE(json.ok()) << (json.ok() ? "" : json.error().message);
   return json.ok() ? std::move(json).value() : Json();
 }
 
 // 2024-07-26 12:34:56, a Friday: NOW in tools/make_template_golden.py.
-inline RenderOptions golden_options() {
+inline RenderOptions template_options() {
   std::tm now{};
   now.tm_year = 2024 - 1900, now.tm_mon = 6, now.tm_mday = 26;
   now.tm_hour = 12, now.tm_min = 34, now.tm_sec = 56;
@@ -34,8 +34,8 @@ inline RenderOptions golden_options() {
 }
 
 // The contexts of contexts.json: every chat with every setting, in the order of the golden files.
-inline std::vector<Json> golden_contexts() {
-  const Json given = read_golden("contexts.json");
+inline std::vector<Json> template_contexts() {
+  const Json given = read_template_data("contexts.json");
   std::vector<Json> contexts;
   for (const Json& chat : given["chats"]) {
     for (const Json& setting : given["settings"]) {
