@@ -146,6 +146,9 @@ Outcome run(const ChatOptions& o) {
 
   const bool quiet = o.model.common.quiet;
   LineEditor editor;
+  // Between an answer and the next line, before the editor makes Ctrl-C a key, it must not end the program either.
+  std::optional<CatchInterrupt> session;
+  if (editor.interactive()) session.emplace();
   if (editor.interactive() && !quiet) fmt::print(stderr, "/help lists the commands.\n");
   Conversation conversation(runner, chat, std::move(request), arguments, quiet);
   conversation.set_system(o.system.value_or(""));
