@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -99,6 +100,16 @@ class Terminal {
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
+  // Waits until the editor has the terminal: what is typed before it, right behind the prompt, the system edits itself.
+  void type_line(std::string_view text) {
+    constexpr int kTries = 20'000;
+    for (int i = 0; i < kTries; ++i) {
+      termios state{};
+      if (tcgetattr(fd_, &state) != 0 || (state.c_lflag & ICANON) == 0) break;
+      usleep(500);
+    }
+    type(text);
+  }
   void type(std::string_view keys) {
     EXPECT_EQ(write(fd_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
   }
@@ -140,21 +151,21 @@ TEST(Chat, OnATerminal) {
   const std::string folder = write_model(dir);
   Terminal terminal({"chat", folder, "--max-tokens", "12"});
   ASSERT_TRUE(terminal.wait_for("> ")) << terminal.screen();
-  terminal.type("Hello\r");
+  terminal.type_line("Hello\r");
   ASSERT_TRUE(terminal.wait_for("tok/s, ")) << terminal.screen();
   ASSERT_TRUE(terminal.wait_for("> ")) << terminal.screen();
   // A mistake does not end it.
-  terminal.type("/rest\r");
+  terminal.type_line("/rest\r");
   ASSERT_TRUE(terminal.wait_for("unknown command /rest (/help lists them); did you mean /reset?")) << terminal.screen();
   ASSERT_TRUE(terminal.wait_for("> "));
   // Editing: two characters too many are taken back. History: the line before.
-  terminal.type("/helpxx\x7f\x7f\r");
+  terminal.type_line("/helpxx\x7f\x7f\r");
   ASSERT_TRUE(terminal.wait_for("end, as does Ctrl-D")) << terminal.screen();
   ASSERT_TRUE(terminal.wait_for("> "));
-  terminal.type("\x1b[A\r");
+  terminal.type_line("\x1b[A\r");
   ASSERT_TRUE(terminal.wait_for("end, as does Ctrl-D")) << terminal.screen();
   ASSERT_TRUE(terminal.wait_for("> "));
-  terminal.type("\x04");
+  terminal.type_line("\x04");
   EXPECT_EQ(terminal.wait(), 0) << terminal.screen();
 }
 
@@ -164,16 +175,16 @@ TEST(Chat, InterruptStopsTheAnswerNotTheProgram) {
   Terminal terminal({"chat", folder, "--ignore-eos", "--context", "60000"});
   ASSERT_TRUE(terminal.wait_for("> ")) << terminal.screen();
   // A line that is being typed is cleared.
-  terminal.type("rubbish\x03/help\r");
+  terminal.type_line("rubbish\x03/help\r");
   ASSERT_TRUE(terminal.wait_for("end, as does Ctrl-D")) << terminal.screen();
   ASSERT_TRUE(terminal.wait_for("> "));
-  terminal.type("Talk for hours\r");
+  terminal.type_line("Talk for hours\r");
   ASSERT_TRUE(terminal.wait_for("\n")) << terminal.screen();
   usleep(300'000);
   terminal.type("\x03");
   ASSERT_TRUE(terminal.wait_for("tok/s, ")) << "the answer should have been cut";
   ASSERT_TRUE(terminal.wait_for("> "));
-  terminal.type("/quit\r");
+  terminal.type_line("/quit\r");
   EXPECT_EQ(terminal.wait(), 0);
 }
 
