@@ -55,7 +55,9 @@ std::uint64_t group_available() {
           if (key == "inactive_file" || key == "active_file") reclaimable += value;
         }
         const std::uint64_t fixed = *used - std::min(*used, reclaimable);
-        least = std::min(least, *limit - std::min(*limit, fixed));
+        // The files are read one after the other: a group that seems to have nothing left, though this process runs in
+        // it, was caught between two of them.
+        if (fixed < *limit) least = std::min(least, *limit - fixed);
       }
       if (group.empty() || group == "/") break;
     }
@@ -66,7 +68,8 @@ std::uint64_t group_available() {
 }  // namespace
 
 std::uint64_t available_memory() {
-  return std::min(read_kib("/proc/meminfo", "MemAvailable:").value_or(kUnlimited), group_available());
+  const std::uint64_t system = read_kib("/proc/meminfo", "MemAvailable:").value_or(0);
+  return std::min(system > 0 ? system : kUnlimited, group_available());
 }
 
 std::uint64_t resident_memory() { return read_kib("/proc/self/status", "VmRSS:").value_or(0); }
