@@ -277,7 +277,8 @@ def whole_tokenizers(trained):
     vocab = trained["byte_level"]["vocab"]
     marks = [("<|endoftext|>", "special"), ("<s>", "special"), ("</s>", "special")]
     flags = added(vocab, *marks, ("Hello", "single_word"), ("<x>", "lstrip"), ("<y>", "rstrip"), ("<z>", "lstrip rstrip special"), ("café", "normalized"),
-                  ("<|im_start|>", "special"), ("  ", "normalized"), ("<|im", ""), ("world", "normalized single_word"))
+                  ("<|im_start|>", "special"), ("  ", "normalized"), ("<|im", ""), ("world", "normalized single_word"),
+                  ("▁", "single_word"), ("\n", "lstrip rstrip"), ("12", "rstrip"))
     marks = added(vocab, *marks)
     vocab = trained["byte_fallback"]["vocab"]
     return {
@@ -311,7 +312,7 @@ def whole_tokenizers(trained):
 
 
 FLAG_TEXTS = ["Hello", "Hellos Hello, Hello_ _Hello Helloé", "a <x> b", "a   <y>   b<y>", "a \n <z> \t b <z>", "<x><y><z>", " <x>", "<y> ", "<|im_start|><|im_start", "café CAFÉ cafe\u0301",
-              "a  b   c", "world worlds world.", "<s> [INST] Hi [/INST]", "[INST]a[INST] b", "  <s>a  <s> b", "x<s>", "<z>Hello<z>"]
+              "a  b   c", "world worlds world.", "<s> [INST] Hi [/INST]", "[INST]a[INST] b", "  <s>a  <s> b", "x<s>", "<z>Hello<z>", "a\n\n\nb \n \n", "▁▁ a▁b", "12 \n12  12"]
 
 
 def whole(name, model_name, trained, changes):

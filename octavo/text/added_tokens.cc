@@ -105,8 +105,8 @@ void AddedTokens::split_span(const Pieces& pieces, const Span& span, const Prefi
     if (token.lstrip) begin = std::max(trailing_space(text.substr(0, begin), std::min(begin, done)), done);
     if (token.rstrip) end += leading_space(text.substr(end));
     if (done < begin) put(done, begin, -1);
-    // rstrip of the token before may have taken the beginning of this one.
-    put(std::min(begin, end), end, token.id);
+    // rstrip of the token before may have taken the beginning of this one, or, with lstrip here, all of it.
+    if (begin < end) put(begin, end, token.id);
     done = std::max(done, end);
   }
   if (done < text.size()) put(done, text.size(), -1);

@@ -124,7 +124,7 @@ class Bpe final : public Model {
     if (word.empty()) return {};
     if (word.size() > INT32_MAX) return failure("a word has {} bytes, more than can be encoded", word.size());
     if (options_.ignore_merges) {
-      if (const auto id = vocabulary_.find(word)) {
+      if (const auto id = vocabulary_.find_in_model(word)) {
         ids.push_back(*id);
         return {};
       }
@@ -142,13 +142,13 @@ class Bpe final : public Model {
       const auto byte = static_cast<unsigned char>(character[0]);
       if (byte < 0x80) return low_[byte];
       if (byte < 0xC8) return low_[first_code_point(character).value];  // U+0080 .. U+01FF
-      return vocabulary_.find(character).value_or(-1);
+      return vocabulary_.find_in_model(character).value_or(-1);
     }
     scratch.affixed.clear();
     if (!first) scratch.affixed += options_.continuing_subword_prefix;
     scratch.affixed += character;
     if (last) scratch.affixed += options_.end_of_word_suffix;
-    return vocabulary_.find(scratch.affixed).value_or(-1);
+    return vocabulary_.find_in_model(scratch.affixed).value_or(-1);
   }
 
   // The word's characters as symbols.

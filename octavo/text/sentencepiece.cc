@@ -126,11 +126,7 @@ class SentencePieceModelBase : public Model {
     const PieceType type = pieces_->type(id);
     return type == PieceType::kNormal || type == PieceType::kUserDefined || type == PieceType::kUnused;
   }
-  // Ids beyond the model's pieces are tokens that were added to it.
-  std::int32_t find(std::string_view piece) const {
-    const auto id = vocabulary_.find(piece);
-    return id && static_cast<std::size_t>(*id) < pieces_->types.size() ? *id : -1;
-  }
+  std::int32_t find(std::string_view piece) const { return vocabulary_.find_in_model(piece).value_or(-1); }
 
   const Vocabulary& vocabulary_;
   std::shared_ptr<const PieceTable> pieces_;
@@ -430,7 +426,7 @@ Status add_tokens(const TokenizerConfig& config, Pipeline& out) {
   for (const AddedToken& token : config.added) {
     const auto id = out.vocabulary.find(token.content);
     if (!id) {
-      OCTAVO_TRY(out.vocabulary.add(token.content, token.id));
+      OCTAVO_TRY(out.vocabulary.add_beyond_model(token.content, token.id));
     } else if (*id != token.id) {
       return failure("added token \"{}\" has id {}, but {} in the model", printable(token.content), token.id, *id);
     }

@@ -243,7 +243,7 @@ Result<std::vector<AddedToken>> parse_added_tokens(const JsonField& field, Vocab
     if (token.content.empty()) continue;
     token.id = static_cast<std::int32_t>(id);
     if (const auto known = vocabulary.find(token.content); !known) {
-      OCTAVO_TRY(vocabulary.add(token.content, id).context(item.pointer()));
+      OCTAVO_TRY(vocabulary.add_beyond_model(token.content, id).context(item.pointer()));
     } else if (*known != token.id) {
       return id_field.error("is {}, but \"{}\" has id {} already", id, printable(token.content), *known);
     }

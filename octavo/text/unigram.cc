@@ -96,7 +96,7 @@ class Unigram final : public Model {
   }
 
   Status emit(std::string_view token, std::vector<std::int32_t>& ids) const {
-    if (const auto id = vocabulary_.find(token); id && static_cast<std::size_t>(*id) < scores_.size()) {
+    if (const auto id = vocabulary_.find_in_model(token)) {
       ids.push_back(*id);
       return {};
     }
@@ -126,7 +126,7 @@ class WordLevel final : public Model {
       : vocabulary_(vocabulary), unk_token_(std::move(unk_token)), unk_(vocabulary.find(unk_token_)) {}
   Status encode(const Pieces& pieces, std::vector<std::int32_t>& ids) const override {
     for (const Span& span : pieces.spans) {
-      const auto id = span.token >= 0 ? span.token : vocabulary_.find(pieces.of(span));
+      const auto id = span.token >= 0 ? span.token : vocabulary_.find_in_model(pieces.of(span));
       if (!id && !unk_) {
         return failure("neither \"{}\" nor the unk_token \"{}\" is in the vocabulary", printable(pieces.of(span)),
                        printable(unk_token_));

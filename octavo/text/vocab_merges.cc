@@ -105,7 +105,8 @@ Result<std::unique_ptr<Pipeline>> load_vocab_and_merges(const std::filesystem::p
   for (const AddedToken& token : config.added) {
     const auto id = out->vocabulary.find(token.content);
     if (!id) {
-      OCTAVO_TRY(out->vocabulary.add(token.content, token.id).context((folder / "tokenizer_config.json").string()));
+      OCTAVO_TRY(out->vocabulary.add_beyond_model(token.content, token.id)
+                     .context((folder / "tokenizer_config.json").string()));
     } else if (*id != token.id) {
       return failure("{}: added token \"{}\" has id {}, but {} in vocab.json", folder.string(),
                      printable(token.content), token.id, *id);

@@ -18,9 +18,13 @@ inline constexpr std::int64_t kMaxTokenId = (1 << 20) - 1;
 class Vocabulary {
  public:
   // Refuses an id outside 0 .. kMaxTokenId, an id that has a token, a token that has an id.
-  Status add(std::string_view token, std::int64_t id);
+  Status add(std::string_view token, std::int64_t id) { return insert(token, id, /*added=*/false); }
+  // A token that the model does not know of.
+  Status add_beyond_model(std::string_view token, std::int64_t id) { return insert(token, id, /*added=*/true); }
 
   std::optional<std::int32_t> find(std::string_view token) const;
+  // Among the model's own tokens: what a model may make of text.
+  std::optional<std::int32_t> find_in_model(std::string_view token) const;
   bool has(std::int64_t id) const {
     return id >= 0 && id < size() && tokens_[static_cast<std::size_t>(id)].begin != kAbsent;
   }
@@ -35,8 +39,10 @@ class Vocabulary {
   static constexpr std::uint32_t kAbsent = UINT32_MAX;
   struct Entry {
     std::uint32_t begin = kAbsent;
-    std::uint32_t length = 0;
+    std::uint32_t length : 31 = 0;
+    std::uint32_t added : 1 = 0;
   };
+  Status insert(std::string_view token, std::int64_t id, bool added);
   std::size_t slot_of(std::string_view token) const;  // where the token is, or the free slot where it would be
   void grow();
 
