@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <limits>
 #include <system_error>
 #include <vector>
 
@@ -43,6 +46,17 @@ Result<File> File::open_read(const std::filesystem::path& path) {
   if (!S_ISREG(info.st_mode)) {
     ::close(fd);
     return failure("{}: {}", path.string(), S_ISDIR(info.st_mode) ? "is a folder, not a file" : "not a regular file");
+  }
+  return File(fd, path, static_cast<std::uint64_t>(info.st_size));
+}
+
+Result<File> File::open_update(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return failure("{}: cannot open for writing: {}", path.string(), system_message(errno));
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return failure("{}: not a regular file", path.string());
   }
   return File(fd, path, static_cast<std::uint64_t>(info.st_size));
 }
@@ -105,6 +119,44 @@ Status File::resize(std::uint64_t size) {
   return {};
 }
 
+Status File::reserve() {
+#ifdef __linux__
+  int result = 0;
+  do {
+    result = ::fallocate(fd_, 0, 0, static_cast<off_t>(size_));
+  } while (result != 0 && errno == EINTR);
+  // Only a lack of room counts: not every filesystem can reserve, and one that cannot still takes the writes.
+  if (result != 0 && size_ > 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
+    return failure("{}: cannot reserve {} bytes: {}", path_.string(), size_, system_message(errno));
+  }
+#endif
+  return {};
+}
+
+Status File::sync_data() {
+#ifdef __linux__
+  if (::fdatasync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  return {};
+#else
+  return sync();
+#endif
+}
+
+void File::expect_sequential() const {
+#ifdef __linux__
+  ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
+#endif
+}
+
+void File::drop_cache(std::uint64_t offset, std::uint64_t bytes) const {
+#ifdef __linux__
+  ::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+#else
+  static_cast<void>(offset);
+  static_cast<void>(bytes);
+#endif
+}
+
 Status File::sync() {
   if (::fsync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
   return {};
@@ -115,12 +167,33 @@ bool File::try_lock() {
   return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
+Status File::lock() {
+  while (::flock(fd_, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOLCK || errno == ENOSYS) return {};  // as try_lock
+    return failure("{}: cannot lock: {}", path_.string(), system_message(errno));
+  }
+  return {};
+}
+
 Status File::close() {
   if (fd_ < 0) return {};
   if (::close(std::exchange(fd_, -1)) != 0) {
     return failure("{}: close failed: {}", path_.string(), system_message(errno));
   }
   return {};
+}
+
+Result<FileState> file_state(const std::filesystem::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return failure("{}: cannot stat: {}", path.string(), system_message(errno));
+#ifdef __APPLE__
+  const struct timespec modified = info.st_mtimespec;
+#else
+  const struct timespec modified = info.st_mtim;
+#endif
+  return FileState{static_cast<std::uint64_t>(info.st_size),
+                   static_cast<std::int64_t>(modified.tv_sec) * 1'000'000'000 + modified.tv_nsec};
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
@@ -149,6 +222,19 @@ Status copy_file(const std::filesystem::path& from, const std::filesystem::path&
   }
   OCTAVO_TRY(target.sync());
   return target.close();
+}
+
+Status rename_path(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    return failure("{}: cannot rename to {}: {}", from.string(), to.string(), system_message(errno));
+  }
+  return {};
+}
+
+std::uint64_t free_space(const std::filesystem::path& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0 || info.f_blocks == 0) return std::numeric_limits<std::uint64_t>::max();
+  return static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_frsize);
 }
 
 Status sync_directory(const std::filesystem::path& path) {

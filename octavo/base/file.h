@@ -38,7 +38,8 @@ class MemorySource final : public ByteSource {
 class File final : public ByteSource {
  public:
   static Result<File> open_read(const std::filesystem::path& path);
-  static Result<File> create(const std::filesystem::path& path);  // truncates; read and write
+  static Result<File> open_update(const std::filesystem::path& path);  // must exist; read and write
+  static Result<File> create(const std::filesystem::path& path);       // truncates; read and write
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -53,9 +54,16 @@ class File final : public ByteSource {
 
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   Status resize(std::uint64_t size);
-  Status sync();  // data and metadata are on the disk after it
+  // Reserves the disk's blocks for all of size(), where the filesystem can: a full disk is then found before the work.
+  Status reserve();
+  Status sync();       // data and metadata are on the disk after it
+  Status sync_data();  // the same for data and the size, without times
+  // Hints: read ahead from front to back; drop what is cached of a range (of written data: what has been synced).
+  void expect_sequential() const;
+  void drop_cache(std::uint64_t offset, std::uint64_t bytes) const;
   // Takes an exclusive lock that ends when this file closes. False when another open file has it.
   bool try_lock();
+  Status lock();   // the same, waiting
   Status close();  // reports what the destructor would swallow
 
  private:
@@ -65,11 +73,22 @@ class File final : public ByteSource {
   std::uint64_t size_ = 0;
 };
 
+// What tells whether a file is still the one it was.
+struct FileState {
+  std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;  // since 1970
+  bool operator==(const FileState&) const = default;
+};
+Result<FileState> file_state(const std::filesystem::path& path);  // follows links
+
 // A whole small file; refuses one over `limit` bytes.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit);
 Status write_text_file(const std::filesystem::path& path, std::string_view text);      // synced
 Status copy_file(const std::filesystem::path& from, const std::filesystem::path& to);  // follows links; synced
 Status sync_directory(const std::filesystem::path& path);
+Status rename_path(const std::filesystem::path& from, const std::filesystem::path& to);  // replaces, as rename(2) does
+// Bytes that this process may still write on the filesystem of `path`; the largest number where it does not say.
+std::uint64_t free_space(const std::filesystem::path& path);
 
 inline std::span<std::byte> as_writable_bytes(std::string& text) {
   return std::as_writable_bytes(std::span<char>(text.data(), text.size()));
