@@ -92,28 +92,31 @@ float PieceEncoder::scale(float amax) const {
   return fp8::scale_from_amax(amax, encoding_.format, encoding_.scale_dtype, encoding_.pow2_scales);
 }
 
-void PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales) const {
+bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const {
   const std::uint64_t block_n = std::min(encoding_.block_n, rows_), block_k = std::min(encoding_.block_k, cols_);
   std::size_t next = 0;
   for (std::uint64_t r = 0; r < rows_; r += block_n) {
     const std::uint64_t row_end = std::min(r + block_n, rows_);
     for (std::uint64_t c = 0; c < cols_; c += block_k) {
       const std::uint64_t col_end = std::min(c + block_k, cols_);
-      const float s = scale(amax(r, row_end, c, col_end).value_or(0.0f));
+      const auto largest = amax(r, row_end, c, col_end);
+      if (!largest) return false;
+      const float s = scale(*largest);
       scales[next++] = s;
       for (std::uint64_t row = r; row < row_end; ++row) {
-        encode_row(row, c, col_end, s, codes.data() + row * cols_ + c);
+        encode_row(row, c, col_end, s, codes.data() + row * cols_ + c, distortion);
       }
     }
   }
+  return true;
 }
 
-void PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes) const {
-  encode_row(0, 0, rows_ * cols_, scale, codes.data());  // contiguous: one long row
+void PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion) const {
+  encode_row(0, 0, rows_ * cols_, scale, codes.data(), distortion);  // contiguous: one long row
 }
 
 void PieceEncoder::encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale,
-                              std::uint8_t* codes) const {
+                              std::uint8_t* codes, Distortion* distortion) const {
   const auto format = static_cast<std::size_t>(encoding_.format);
   const std::uint64_t at = row * cols_ + col_begin;
   const auto count = static_cast<std::size_t>(col_end - col_begin);
@@ -127,6 +130,14 @@ void PieceEncoder::encode_row(std::uint64_t row, std::uint64_t col_begin, std::u
     default:
       kernels_.encode_bf16[format](reinterpret_cast<const std::uint16_t*>(data_) + at, codes, count, scale);
       break;
+  }
+  if (distortion == nullptr) return;
+  const auto& table = fp8::decode_table(encoding_.format);
+  for (std::size_t i = 0; i < count; ++i) {
+    const double x = to_float(dtype_, data_ + (at + i) * dtype_bytes(dtype_));
+    const double difference = x - static_cast<double>(table[codes[i]]) * static_cast<double>(scale);
+    distortion->signal += x * x;
+    distortion->noise += difference * difference;
   }
 }
 

@@ -19,6 +19,12 @@ struct NonFiniteAt {
   float value = 0;  // NaN or infinity
 };
 
+// What quantization did to some values: sum(x^2) and sum((x - code * scale)^2), x as encoded (F32 after its rounding to
+// BF16), the product exact. SQNR = 10 log10(signal / noise) dB (docs/numerics.md).
+struct Distortion {
+  double signal = 0, noise = 0;
+};
+
 // A piece of a weight in memory, contiguous: [rows, cols] of BF16, F16 or F32 as the source has them. The memory is
 // the caller's; zero_nonfinite and rounding to BF16 change it in place.
 class PieceEncoder {
@@ -40,14 +46,17 @@ class PieceEncoder {
   float scale(float amax) const;
 
   // Finds the scale of every region of the piece (which starts at a region's corner) and encodes all of it:
-  // codes [rows, cols], scales [ceil(rows / block_n), ceil(cols / block_k)]. The piece must be finite.
-  void encode(std::span<std::uint8_t> codes, std::span<float> scales) const;
-  // Encodes all of the piece at one scale.
-  void encode_at(float scale, std::span<std::uint8_t> codes) const;
+  // codes [rows, cols], scales [ceil(rows / block_n), ceil(cols / block_k)]. False when the piece holds NaN or
+  // infinity, with codes and scales unspecified. What happened to the values is added to `distortion` where there is
+  // one; it is unspecified, too, after false.
+  [[nodiscard]] bool encode(std::span<std::uint8_t> codes, std::span<float> scales,
+                            Distortion* distortion = nullptr) const;
+  // Encodes all of the piece at one scale. With `distortion` the piece must be finite.
+  void encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion = nullptr) const;
 
  private:
-  void encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale,
-                  std::uint8_t* codes) const;
+  void encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale, std::uint8_t* codes,
+                  Distortion* distortion) const;
 
   const cpu::EncodeKernels& kernels_;
   const WeightEncoding& encoding_;

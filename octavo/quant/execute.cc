@@ -142,7 +142,7 @@ class Executor {
     return {};
   }
 
-  // Reads the piece into the worker's buffer, contiguous, and makes it finite or fails.
+  // Reads the piece into the worker's buffer, contiguous. It may hold NaN or infinity.
   Result<PieceEncoder> load(const Piece& piece, Buffers& buffers) {
     const PlannedTensor& planned = plan_.tensors[piece.tensor];
     const CheckpointTensor& tensor = source(planned);
@@ -160,11 +160,18 @@ class Executor {
     }
     PieceEncoder encoder(kernels_, *planned.encoding, tensor.dtype);
     encoder.load(data, rows, cols);
-    if (encoder.amax(0, rows, 0, cols)) return encoder;
+    return encoder;
+  }
+
+  // Makes a piece that holds NaN or infinity finite, or fails.
+  Status make_finite(const Piece& piece, PieceEncoder& encoder) {
+    const PlannedTensor& planned = plan_.tensors[piece.tensor];
+    const CheckpointTensor& tensor = source(planned);
+    const std::uint64_t k = tensor.shape[1];
     if (plan_.spec.nonfinite == NonFinite::kZero) {
       const std::uint64_t count = encoder.zero_nonfinite();
       if (piece.pass != Pass::kAmax) zeroed_ += count;  // a piece that is read twice is counted once
-      return encoder;
+      return {};
     }
     const auto at = encoder.find_nonfinite();
     bool rounded = false;  // finite in FP32, infinite in BF16
@@ -180,15 +187,24 @@ class Executor {
                    rounded ? " (after rounding to BF16; --direct skips that)" : "");
   }
 
+  // The largest magnitude of the piece once it is finite.
+  Result<float> finite_amax(const Piece& piece, PieceEncoder& encoder) {
+    while (true) {
+      const auto value = encoder.amax(0, piece.row_end - piece.row_begin, 0, piece.col_end - piece.col_begin);
+      if (value) return *value;
+      OCTAVO_TRY(make_finite(piece, encoder));
+    }
+  }
+
   Status encode(const Piece& piece, Buffers& buffers) {
     const PlannedTensor& planned = plan_.tensors[piece.tensor];
     const WeightEncoding& e = *planned.encoding;
     const std::uint64_t k = source(planned).shape[1];
     const std::uint64_t rows = piece.row_end - piece.row_begin, cols = piece.col_end - piece.col_begin;
-    OCTAVO_ASSIGN(const PieceEncoder encoder, load(piece, buffers));
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(piece, buffers));
     buffers.codes.resize(rows * cols);
     buffers.scales.resize(((rows - 1) / e.block_n + 1) * ((cols - 1) / e.block_k + 1));
-    encoder.encode(buffers.codes, buffers.scales);
+    while (!encoder.encode(buffers.codes, buffers.scales)) OCTAVO_TRY(make_finite(piece, encoder));
     OCTAVO_TRY(write_codes(piece, planned, buffers.codes));
     const std::uint64_t grid_columns = (k - 1) / e.block_k + 1;
     OCTAVO_TRY(write_scales(piece, planned, buffers,
@@ -198,9 +214,9 @@ class Executor {
   }
 
   Status amax(const Piece& piece, Buffers& buffers) {
-    OCTAVO_ASSIGN(const PieceEncoder encoder, load(piece, buffers));
-    const auto value = encoder.amax(0, piece.row_end - piece.row_begin, 0, piece.col_end - piece.col_begin);
-    regions_[piece.region].merge(value.value_or(0.0f));
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(piece, buffers));
+    OCTAVO_ASSIGN(const float value, finite_amax(piece, encoder));
+    regions_[piece.region].merge(value);
     return {};
   }
 
@@ -208,7 +224,8 @@ class Executor {
     const PlannedTensor& planned = plan_.tensors[piece.tensor];
     const WeightEncoding& e = *planned.encoding;
     const std::uint64_t k = source(planned).shape[1];
-    OCTAVO_ASSIGN(const PieceEncoder encoder, load(piece, buffers));
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(piece, buffers));
+    OCTAVO_TRY(finite_amax(piece, encoder));
     const float scale = encoder.scale(regions_[piece.region].wait_amax());
     buffers.codes.resize((piece.row_end - piece.row_begin) * (piece.col_end - piece.col_begin));
     encoder.encode_at(scale, buffers.codes);
