@@ -67,6 +67,7 @@ struct WriteVariant {
   Space space = Space::kGrow;
   bool write_behind = false;         // sync_file_range(WRITE) after every 8 MiB
   std::uint64_t datasync_every = 0;  // bytes, in a thread of its own; 0: at the end only
+  bool drop_synced = false;          // and drop the cache of what it has synced
   unsigned ring_depth = 0;           // io_uring with so many writes in flight a thread; 0: pwrite
 };
 
@@ -172,7 +173,8 @@ constexpr bool kHaveRing = false;
 // Syncs the data of the files whenever `every` further bytes have been written.
 class DataSyncer {
  public:
-  DataSyncer(const std::vector<OpenFile>& files, std::uint64_t every) : files_(files), every_(every) {
+  DataSyncer(const std::vector<OpenFile>& files, std::uint64_t every, bool drop)
+      : files_(files), every_(every), drop_(drop) {
     if (every_ > 0) thread_ = std::thread([this] { run(); });
   }
   void wrote(std::uint64_t bytes) {
@@ -205,11 +207,13 @@ class DataSyncer {
       }
       for (const OpenFile& file : files_) {
         if (::fdatasync(file.fd()) != 0) die("fdatasync");
+        if (drop_) ::posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED);
       }
     }
   }
   const std::vector<OpenFile>& files_;
   std::uint64_t every_;
+  bool drop_;
   std::atomic<std::uint64_t> written_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -238,7 +242,7 @@ std::optional<double> write_once(const WriteVariant& v, const Options& o, std::v
     if (v.space == Space::kTruncate && ::ftruncate(files.back().fd(), size) != 0) die("ftruncate");
     if (v.space == Space::kAllocate && ::fallocate(files.back().fd(), 0, 0, size) != 0) die("fallocate");
   }
-  DataSyncer syncer(files, v.datasync_every);
+  DataSyncer syncer(files, v.datasync_every, v.drop_synced);
   std::atomic<bool> missing = false;
   // With one file for every thread, a thread stays with its file; else the threads take turns.
   std::atomic<std::uint64_t> claimed{0};
@@ -367,9 +371,18 @@ std::vector<WriteVariant> write_variants() {
     add({.name = "pwrite + fdatasync 64 MiB", .datasync_every = 64 * kMiB});
     add({.name = "pwrite + fdatasync 256 MiB", .datasync_every = 256 * kMiB});
     add({.name = "pwrite + write behind + fdatasync 256 MiB", .write_behind = true, .datasync_every = 256 * kMiB});
+    add({.name = "pwrite + write behind + fdatasync 64 MiB", .write_behind = true, .datasync_every = 64 * kMiB});
+    for (const std::uint64_t every : {32 * kMiB, 64 * kMiB, 256 * kMiB}) {
+      add({.name = fmt::format("pwrite + write behind + fdatasync {} MiB + DONTNEED", every / kMiB),
+           .write_behind = true,
+           .datasync_every = every,
+           .drop_synced = true});
+    }
     add({.name = "O_DIRECT", .mode = Mode::kDirect});
     add({.name = "O_DIRECT + fdatasync 256 MiB", .mode = Mode::kDirect, .datasync_every = 256 * kMiB});
     add({.name = "RWF_DONTCACHE", .mode = Mode::kDontCache});
+    add({.name = "RWF_DONTCACHE + fdatasync 64 MiB", .mode = Mode::kDontCache, .datasync_every = 64 * kMiB});
+    add({.name = "RWF_DONTCACHE + fdatasync 256 MiB", .mode = Mode::kDontCache, .datasync_every = 256 * kMiB});
     if (kHaveRing) {
       add({.name = "io_uring x8", .ring_depth = kRing});
       add({.name = "io_uring x4, O_DIRECT", .mode = Mode::kDirect, .ring_depth = kRing / 2});
