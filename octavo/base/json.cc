@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -57,6 +58,124 @@ struct CountingIterator {
   }
   bool operator==(const CountingIterator& other) const { return at == other.at; }
   bool operator!=(const CountingIterator& other) const { return at != other.at; }
+};
+
+// Where a reader is: after how many lines, and bytes of the current one.
+struct Place {
+  std::uint64_t line = 1, column = 0;
+  std::string text() const { return fmt::format("{}:{}", line, std::max<std::uint64_t>(column, 1)); }
+};
+
+// Gives the bytes of a range one by one. The lexer holds a string until it is complete, and for its messages all since
+// the last string or number began: so both have a limit here.
+class RangeReader {
+ public:
+  explicit RangeReader(const JsonRange& range)
+      : range_(range),
+        next_(range.offset),
+        end_(range.offset + range.length),
+        buffer_(std::min<std::uint64_t>(std::max<std::size_t>(range.buffer, 1), range.length)) {}
+
+  bool at_end() { return at_ == filled_ && !fill(); }
+  const char& peek() const { return buffer_[at_]; }
+  void take() {
+    const char c = buffer_[at_++];
+    ++taken_;
+    before_ = here_;
+    if (c == '\n') {
+      here_ = {here_.line + 1, 0};
+    } else {
+      ++here_.column;
+    }
+    watch(c);
+  }
+
+  std::uint64_t taken() const { return taken_; }
+  char last() const { return last_; }
+  // After `byte` bytes: all that were taken, or without the one that the lexer gave back.
+  const Place& place(std::uint64_t byte) const { return byte < taken_ ? before_ : here_; }
+  const Place& here() const { return here_; }
+  // What the document has done to be cut off here.
+  const std::optional<Error>& refused() const { return refused_; }
+  const std::optional<Error>& unreadable() const { return unreadable_; }
+
+ private:
+  bool fill() {
+    if (refused_ || unreadable_ || next_ == end_) return false;
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), end_ - next_));
+    const Status read = range_.source.read_at(next_, std::as_writable_bytes(std::span(buffer_).first(count)));
+    if (!read.ok()) {
+      unreadable_ = read.error();
+      return false;
+    }
+    next_ += count;
+    at_ = 0;
+    filled_ = count;
+    return true;
+  }
+  void watch(char c) {
+    ++length_;
+    if (in_string_) {
+      if (escaped_) {
+        escaped_ = false;
+      } else if (c == '\\') {
+        escaped_ = true;
+      } else if (c == '"') {
+        in_string_ = false;
+        length_ = 0;
+      }
+    } else if (c == '"') {
+      in_string_ = true;
+      length_ = 0;
+    } else if ((c == '-' || (c >= '0' && c <= '9')) && !in_word(last_)) {
+      length_ = 0;  // a number begins
+    }
+    last_ = c;
+    if (length_ > range_.longest && !refused_) {
+      refused_ = in_string_ ? failure("a string of more than {} bytes", range_.longest)
+                            : failure("more than {} bytes without a string or a number", range_.longest);
+      filled_ = at_;  // the end
+    }
+  }
+  static bool in_word(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == 'E' || c == '-' || c == '+' || c == '.';
+  }
+
+  const JsonRange& range_;
+  std::uint64_t next_, end_;
+  std::vector<char> buffer_;
+  std::size_t at_ = 0, filled_ = 0;
+  std::uint64_t taken_ = 0;
+  Place here_, before_;
+  bool in_string_ = false, escaped_ = false;
+  char last_ = '\0';
+  std::size_t length_ = 0;
+  std::optional<Error> refused_, unreadable_;
+};
+
+// What the lexer goes along. The end has no reader.
+struct RangeIterator {
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+  RangeReader* reader = nullptr;
+  reference operator*() const { return reader->peek(); }
+  RangeIterator& operator++() {
+    reader->take();
+    return *this;
+  }
+  RangeIterator operator++(int) {
+    auto old = *this;
+    ++*this;
+    return old;
+  }
+  bool operator==(const RangeIterator& other) const { return ended() == other.ended(); }
+  bool operator!=(const RangeIterator& other) const { return !(*this == other); }
+
+ private:
+  bool ended() const { return reader == nullptr || reader->at_end(); }
 };
 
 // Adapts nlohmann's SAX to JsonEvents and keeps the first error.
@@ -285,6 +404,25 @@ Status parse_json_events(std::string_view text, std::string_view origin, int max
   return parse_events(text, origin, max_depth, events, text, {});
 }
 
+Status parse_json_events(const JsonRange& range, std::string_view origin, int max_depth, JsonEvents& events) {
+  Adapter adapter(events, max_depth);
+  RangeReader reader(range);
+  RangeIterator first;
+  first.reader = &reader;
+  const bool ok = Json::sax_parse(first, RangeIterator(), &adapter);
+  if (reader.unreadable()) return *reader.unreadable();
+  const bool zero = reader.last() == '\0' && reader.taken() > 0;
+  if (ok && !zero && !reader.refused()) return {};
+  Error error = adapter.error().value_or(failure("a zero byte"));  // as in a text: the lexer takes it for the end
+  Place place = ok ? reader.here() : reader.place(adapter.byte().value_or(reader.taken()));
+  if (reader.refused() && (ok || adapter.byte())) {  // the parser's complaint is about being cut off here
+    error = *reader.refused();
+    place = reader.here();
+  }
+  error.message = fmt::format("{}:{}: {}", origin, place.text(), error.message);
+  return error;
+}
+
 Result<Json> parse_json(std::string_view text, std::string_view origin, const JsonOptions& options) {
   TreeBuilder builder;
   if (options.python_constants && (text.find("NaN") != text.npos || text.find("Infinity") != text.npos)) {
@@ -297,9 +435,13 @@ Result<Json> parse_json(std::string_view text, std::string_view origin, const Js
 }
 
 std::string set_top_level_key(std::string_view text, std::string_view key, const Json& value) {
-  std::string printed = value.dump(2);
-  for (std::size_t i = 0; (i = printed.find('\n', i)) != std::string::npos; i += 3) printed.insert(i + 1, "  ");
-  const std::string member = fmt::format("{}: {}", Json(key).dump(), printed);
+  std::string member;
+  append_json_string(member, key);
+  member += ": ";
+  for (const char c : value.dump(2)) {
+    member += c;
+    if (c == '\n') member += "  ";
+  }
   const auto members = top_level_members(text);
   for (const Member& m : members) {
     if (m.is(key)) return std::string(text.substr(0, m.begin)) + member + std::string(text.substr(m.end));
@@ -324,6 +466,17 @@ std::string remove_top_level_key(std::string_view text, std::string_view key) {
     return std::string(text.substr(0, begin)) + std::string(text.substr(end));
   }
   return std::string(text);
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c != '"' && c != '\\'; });
+  if (plain) {
+    out += '"';
+    out += text;
+    out += '"';
+  } else {
+    out += Json(text).dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  }
 }
 
 std::string_view json_type_name(const Json& value) {

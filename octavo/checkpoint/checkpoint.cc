@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <unordered_set>
 
 #include "octavo/base/text.h"
 #include "octavo/fp8/half.h"
@@ -74,23 +73,47 @@ Result<std::string> single_weight_file(const fs::path& dir, const std::vector<st
   return failure("{}: no model.safetensors and no {}", dir.string(), kIndexName);
 }
 
-// Which tensor of which shard a checkpoint shows: those the index maps to that shard, or all without an index.
+// Which tensor of which shard a checkpoint shows: those the index maps to that shard, or all without an index. Knows
+// which of them it was asked for.
 class Visible {
- public:
-  explicit Visible(const std::optional<ShardIndex>& index) {
-    if (!index) return;
-    map_.emplace();
-    for (const auto& [tensor, shard] : index->weight_map) map_->emplace(tensor, shard);
+  auto name_of() const {
+    return [this](std::uint32_t i) -> std::string_view { return index_->weight_map[i].first; };
   }
-  bool operator()(std::string_view tensor, std::uint32_t shard) const {
-    if (!map_) return true;
-    const auto it = map_->find(tensor);
-    return it != map_->end() && it->second == shard;
+
+ public:
+  explicit Visible(const std::optional<ShardIndex>& index) : index_(index) {
+    if (!index) return;
+    for (std::uint32_t i = 0; i < index->weight_map.size(); ++i) numbers_.add(index->weight_map[i].first, i, name_of());
+    seen_.assign(index->weight_map.size(), false);
+  }
+  bool operator()(std::string_view tensor, std::uint32_t shard) {
+    if (!index_) return true;
+    const std::uint32_t number = numbers_.find(tensor, name_of());
+    if (number == NameTable::kNone || index_->weight_map[number].second != shard) return false;
+    seen_[number] = true;
+    return true;
+  }
+  // The first tensor that the index names and no shard has shown.
+  const std::pair<std::string, std::uint32_t>* missing() const {
+    const auto it = std::find(seen_.begin(), seen_.end(), false);
+    return it == seen_.end() ? nullptr : &index_->weight_map[static_cast<std::size_t>(it - seen_.begin())];
   }
 
  private:
-  std::optional<std::unordered_map<std::string_view, std::uint32_t>> map_;
+  const std::optional<ShardIndex>& index_;
+  NameTable numbers_;
+  std::vector<bool> seen_;
 };
+
+Result<ShardIndex> read_shard_index(const fs::path& path) {
+  OCTAVO_ASSIGN(const File file, File::open_read(path));
+  if (file.size() > kMaxIndexBytes) {
+    return failure("{}: {} bytes, more than the {} that an index may have", path.string(), file.size(), kMaxIndexBytes);
+  }
+  JsonRange json{file};
+  json.length = file.size();
+  return parse_shard_index(json, path.string());
+}
 
 }  // namespace
 
@@ -112,16 +135,15 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
 
   std::vector<std::string> shard_names;
   if (fs::exists(dir / kIndexName, error)) {
-    const fs::path path = dir / kIndexName;
-    OCTAVO_ASSIGN(const std::string text, read_text_file(path, kMaxIndexBytes));
-    OCTAVO_ASSIGN(checkpoint.index_, parse_shard_index(text, path.string()));
+    OCTAVO_ASSIGN(checkpoint.index_, read_shard_index(dir / kIndexName));
     shard_names = checkpoint.index_->shards;
+    checkpoint.tensors_.reserve(checkpoint.index_->weight_map.size());
   } else {
     OCTAVO_ASSIGN(std::string name, single_weight_file(dir, names));
     shard_names.push_back(std::move(name));
   }
 
-  const Visible visible(checkpoint.index_);
+  Visible visible(checkpoint.index_);
   for (std::uint32_t i = 0; i < shard_names.size(); ++i) {
     const fs::path path = dir / shard_names[i];
     if (checkpoint.index_ && !fs::exists(path, error)) {
@@ -130,6 +152,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
     }
     OCTAVO_ASSIGN(File file, File::open_read(path));
     OCTAVO_ASSIGN(SafetensorsHeader header, read_safetensors_header(file));
+    if (!checkpoint.index_) checkpoint.tensors_.reserve(header.tensors.size());
     for (TensorEntry& t : header.tensors) {
       if (!visible(t.name, i)) {
         checkpoint.unindexed_.push_back(t.name);
@@ -142,16 +165,13 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
     checkpoint.shards_.push_back(
         {shard_names[i], std::move(header.metadata), std::make_shared<const File>(std::move(file))});
   }
-  for (std::size_t i = 0; i < checkpoint.tensors_.size(); ++i) {
-    checkpoint.by_name_.emplace(checkpoint.tensors_[i].name, i);
+  if (const auto* missing = visible.missing()) {
+    return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), kIndexName,
+                   printable(missing->first), printable(checkpoint.index_->shards[missing->second]));
   }
-  if (checkpoint.index_) {
-    for (const auto& [tensor, shard] : checkpoint.index_->weight_map) {
-      if (!checkpoint.by_name_.contains(tensor)) {
-        return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), kIndexName,
-                       printable(tensor), printable(checkpoint.index_->shards[shard]));
-      }
-    }
+  if (checkpoint.index_) checkpoint.index_->weight_map = {};
+  for (std::uint32_t i = 0; i < checkpoint.tensors_.size(); ++i) {
+    checkpoint.by_name_.add(checkpoint.tensors_[i].name, i, checkpoint.name_of());
   }
 
   if (fs::exists(checkpoint.config_path(), error)) {
@@ -168,8 +188,8 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
 }
 
 const CheckpointTensor* Checkpoint::find(std::string_view name) const {
-  const auto it = by_name_.find(name);
-  return it == by_name_.end() ? nullptr : &tensors_[it->second];
+  const std::uint32_t number = by_name_.find(name, name_of());
+  return number == NameTable::kNone ? nullptr : &tensors_[number];
 }
 
 Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tensor, std::uint64_t limit) const {

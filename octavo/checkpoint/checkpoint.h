@@ -9,11 +9,11 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "octavo/base/file.h"
 #include "octavo/base/json.h"
+#include "octavo/base/name_table.h"
 #include "octavo/checkpoint/safetensors.h"
 
 namespace octavo {
@@ -33,7 +33,7 @@ struct Shard {
   std::shared_ptr<const File> file;
 };
 
-// Immutable after open; reading is safe from several threads. Move-only: names are looked up by views into tensors().
+// Immutable after open; reading is safe from several threads. Move-only: plans and commands hold views of its names.
 class Checkpoint {
  public:
   Checkpoint(Checkpoint&&) = default;
@@ -52,6 +52,7 @@ class Checkpoint {
   const CheckpointTensor* find(std::string_view name) const;                 // nullptr when absent
   std::uint64_t data_bytes() const { return data_bytes_; }                   // sum of all tensors
   bool has_index() const { return index_.has_value(); }
+  // Without its weight_map, which has been checked: tensors() say the same.
   const std::optional<ShardIndex>& index() const { return index_; }
 
   // Tensors that stand in a shard but not, or elsewhere, in the index: loaders leave them out, so do all of ours.
@@ -80,10 +81,13 @@ class Checkpoint {
 
  private:
   Checkpoint() = default;
+  auto name_of() const {
+    return [this](std::uint32_t i) -> std::string_view { return tensors_[i].name; };
+  }
   std::filesystem::path dir_;
   std::vector<Shard> shards_;
   std::vector<CheckpointTensor> tensors_;
-  std::unordered_map<std::string_view, std::size_t> by_name_;  // views into tensors_
+  NameTable by_name_;  // of tensors_
   std::optional<ShardIndex> index_;
   std::vector<std::string> unindexed_;
   Json config_ = Json::object();

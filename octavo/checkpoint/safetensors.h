@@ -4,15 +4,19 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "octavo/base/dtype.h"
 #include "octavo/base/file.h"
+#include "octavo/base/json.h"
 #include "octavo/base/status.h"
+#include "octavo/base/text_sink.h"
 
 namespace octavo {
 
@@ -33,8 +37,10 @@ struct SafetensorsHeader {
   std::uint64_t data_begin = 0;  // file offset of the data buffer
 };
 
-// Parses the JSON header. `data_size` is the size of the data buffer that follows it; `origin` names the file in
-// messages. The tensors must tile the buffer exactly.
+// Parses the JSON header, part by part. `data_size` is the size of the data buffer that follows it; `origin` names the
+// file in messages. The tensors must tile the buffer exactly.
+Result<SafetensorsHeader> parse_safetensors_header(const JsonRange& json, std::uint64_t data_size,
+                                                   std::string_view origin);
 Result<SafetensorsHeader> parse_safetensors_header(std::string_view json, std::uint64_t data_size,
                                                    std::string_view origin);
 
@@ -47,6 +53,21 @@ Result<SafetensorsHeader> read_safetensors_header(const ByteSource& source);
 Result<std::string> lay_out_safetensors(std::vector<TensorEntry>& tensors,
                                         const std::map<std::string, std::string>& metadata);
 
+// The same bytes for tensors that are kept elsewhere, made part by part. `entry(i)` is the i-th of the file, with begin
+// and end set; the tensors stand in the order that precedes() gives.
+struct EntryView {
+  std::string_view name;
+  DType dtype = DType::kF32;
+  std::span<const std::uint64_t> shape;
+  std::uint64_t begin = 0, end = 0;
+};
+using EntryAt = std::function<EntryView(std::size_t)>;
+using Metadata = std::map<std::string, std::string>;
+bool precedes(DType a_dtype, std::string_view a_name, DType b_dtype, std::string_view b_name);
+Result<std::uint64_t> safetensors_prefix_bytes(const Metadata& metadata, std::size_t count, const EntryAt& entry);
+Status write_safetensors_prefix(const Metadata& metadata, std::size_t count, const EntryAt& entry,
+                                const TextSink& sink);
+
 // model.safetensors.index.json.
 struct ShardIndex {
   std::vector<std::string> shards;                                // file names, in order of first mention
@@ -55,8 +76,13 @@ struct ShardIndex {
 };
 
 // Refuses names that leave the folder (absolute, with a path separator, "..", or not *.safetensors) and duplicates.
+// What is parsed is not held, but every tensor's name is.
+Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin);
 Result<ShardIndex> parse_shard_index(std::string_view json, std::string_view origin);
 // The text of an index: `total_size` in bytes, `weight_map` sorted by tensor name.
 std::string format_shard_index(std::uint64_t total_size, const std::map<std::string, std::string>& weight_map);
+// The same, made part by part; `entry(i)` is the i-th tensor by name and its shard.
+using IndexEntryAt = std::function<std::pair<std::string_view, std::string_view>(std::size_t)>;
+Status write_shard_index(std::uint64_t total_size, std::size_t count, const IndexEntryAt& entry, const TextSink& sink);
 
 }  // namespace octavo

@@ -1,9 +1,9 @@
 // model.safetensors.index.json, read as a stream of events: 90,000 tensors never become a tree.
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "octavo/base/json.h"
+#include "octavo/base/name_table.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/safetensors.h"
 
@@ -45,7 +45,11 @@ class IndexEvents final : public JsonEvents {
     OCTAVO_TRY(check_shard_name(value, key_));
     const auto [it, added] = shard_numbers_.try_emplace(value, static_cast<std::uint32_t>(index.shards.size()));
     if (added) index.shards.push_back(value);
-    if (!tensors_.insert(key_).second) return failure("tensor \"{}\" appears twice in weight_map", printable(key_));
+    const auto number = static_cast<std::uint32_t>(index.weight_map.size());
+    const auto name_of = [this](std::uint32_t i) -> std::string_view { return index.weight_map[i].first; };
+    if (!tensors_.add(key_, number, name_of)) {
+      return failure("tensor \"{}\" appears twice in weight_map", printable(key_));
+    }
     index.weight_map.emplace_back(std::move(key_), it->second);
     return {};
   }
@@ -88,12 +92,12 @@ class IndexEvents final : public JsonEvents {
   int depth_ = 0;
   std::string section_, key_;
   std::unordered_map<std::string, std::uint32_t> shard_numbers_;
-  std::unordered_set<std::string> tensors_;
+  NameTable tensors_;
 };
 
 }  // namespace
 
-Result<ShardIndex> parse_shard_index(std::string_view json, std::string_view origin) {
+Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin) {
   constexpr int kDepth = 16;  // metadata may nest
   IndexEvents events;
   OCTAVO_TRY(parse_json_events(json, origin, kDepth, events));
@@ -102,14 +106,42 @@ Result<ShardIndex> parse_shard_index(std::string_view json, std::string_view ori
   return std::move(events.index);
 }
 
-std::string format_shard_index(std::uint64_t total_size, const std::map<std::string, std::string>& weight_map) {
-  Json root = {{"metadata", {{"total_size", total_size}}}, {"weight_map", Json::object()}};
-  auto& map = root["weight_map"].get_ref<Json::object_t&>();
-  // push_back through the vector base: ordered_json's own insertion looks every key up.
-  for (const auto& [tensor, shard] : weight_map) {
-    static_cast<std::vector<std::pair<const std::string, Json>>&>(map).emplace_back(tensor, shard);
+Result<ShardIndex> parse_shard_index(std::string_view json, std::string_view origin) {
+  const MemorySource source(as_bytes(json));
+  JsonRange range{source};
+  range.length = json.size();
+  return parse_shard_index(range, origin);
+}
+
+Status write_shard_index(std::uint64_t total_size, std::size_t count, const IndexEntryAt& entry, const TextSink& sink) {
+  BufferedText out(sink);
+  out.text() = fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_size);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto [tensor, shard] = entry(i);
+    out.text() += i == 0 ? "\n    " : ",\n    ";
+    append_json_string(out.text(), tensor);
+    out.text() += ": ";
+    append_json_string(out.text(), shard);
+    OCTAVO_TRY(out.more());
   }
-  return root.dump(2) + "\n";
+  out.text() += count == 0 ? "}\n}\n" : "\n  }\n}\n";
+  return out.finish();
+}
+
+std::string format_shard_index(std::uint64_t total_size, const std::map<std::string, std::string>& weight_map) {
+  auto at = weight_map.begin();
+  const IndexEntryAt next = [&](std::size_t) {
+    const auto& [tensor, shard] = *at++;
+    return std::pair<std::string_view, std::string_view>(tensor, shard);
+  };
+  std::string text;
+  const TextSink sink = [&](std::string_view part) -> Status {
+    text += part;
+    return {};
+  };
+  // Only the sink can fail.
+  (void)write_shard_index(total_size, weight_map.size(), next, sink);
+  return text;
 }
 
 }  // namespace octavo
