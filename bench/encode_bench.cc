@@ -1,5 +1,7 @@
 // Encode and amax of every instruction set this machine has, beside a plain loop that reads 2 bytes and writes 1.
 // bytes_per_second counts the bytes read. "cache" works on 64 KiB of BF16, "memory" on 128 MiB.
+#include "bench/encode_bench.h"
+
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -46,15 +48,6 @@ void run_encode(benchmark::State& state, const std::vector<T>& in, Encode encode
   run(state, in, [&](const T* data, std::size_t n) { encode(data, out.data(), n, kScale); });
 }
 
-// What the compiler makes of the plainest loop with the same reads and writes, in the widest vectors it may use.
-#if defined(__x86_64__)
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
-#endif
-void
-plain_loop(const std::uint16_t* in, std::uint8_t* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<std::uint8_t>(in[i] >> 8);
-}
-
 void register_all() {
   for (const Size& size : kSizes) {
     const std::size_t count = size.count;
@@ -62,7 +55,8 @@ void register_all() {
       benchmark::RegisterBenchmark((name + "/" + size.name).c_str(), body);
     };
     add("plain_loop_2_to_1", [count](benchmark::State& state) {
-      run_encode(state, bf16_input(count), [](auto* in, auto* out, std::size_t n, float) { plain_loop(in, out, n); });
+      run_encode(state, bf16_input(count),
+                 [](auto* in, auto* out, std::size_t n, float) { bench::plain_loop_2_to_1(in, out, n); });
     });
     for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
       if (isa > detect_isa()) continue;
@@ -95,12 +89,30 @@ void register_all() {
 }
 
 }  // namespace
+
+#if defined(__x86_64__)
+#define OCTAVO_WIDEST __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+#else
+#define OCTAVO_WIDEST
+#endif
+
+OCTAVO_WIDEST void bench::plain_loop_2_to_1(const std::uint16_t* in, std::uint8_t* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<std::uint8_t>(in[i] >> 8);
+}
+OCTAVO_WIDEST void bench::plain_loop_4_to_1(const std::uint32_t* in, std::uint8_t* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<std::uint8_t>(in[i] >> 24);
+}
+OCTAVO_WIDEST void bench::plain_loop_1_to_2(const std::uint8_t* in, std::uint16_t* out, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<std::uint16_t>(in[i] << 8);
+}
+
 }  // namespace octavo
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   octavo::register_all();
+  octavo::bench::register_pieces();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
 }

@@ -28,6 +28,17 @@ float to_float(DType dtype, const std::byte* at) {
   return dtype == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
 }
 
+// The value of bits without a sign, where it is finite.
+std::optional<float> to_magnitude(DType dtype, std::uint32_t bits) {
+  if (dtype == DType::kF32) return bits >= kInfF32 ? std::nullopt : std::optional(std::bit_cast<float>(bits));
+  const auto word = static_cast<std::uint16_t>(bits);
+  if (dtype == DType::kBF16) return word >= kInfBf16 ? std::nullopt : std::optional(fp8::bf16_to_float(word));
+  return word >= kInfF16 ? std::nullopt : std::optional(fp8::f16_to_float(word));
+}
+
+constexpr std::uint64_t kStretchBytes = 256 << 10;  // of source: within any second-level cache
+constexpr std::uint64_t kWideRegion = 512;          // columns from which on amax of a region's row is worth a call
+
 }  // namespace
 
 void PieceEncoder::load(std::span<std::byte> data, std::uint64_t rows, std::uint64_t cols) {
@@ -50,22 +61,19 @@ void PieceEncoder::load(std::span<std::byte> data, std::uint64_t rows, std::uint
 
 std::optional<float> PieceEncoder::amax(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin,
                                         std::uint64_t col_end) const {
-  const std::size_t width = static_cast<std::size_t>(col_end - col_begin);
-  if (dtype_ == DType::kF32) {
-    std::uint32_t bits = 0;
-    for (std::uint64_t r = row_begin; r < row_end; ++r) {
-      bits = std::max(bits, kernels_.amax_bits32(reinterpret_cast<const float*>(data_) + r * cols_ + col_begin, width));
-    }
-    if (bits >= kInfF32) return std::nullopt;
-    return std::bit_cast<float>(bits);
+  auto width = static_cast<std::size_t>(col_end - col_begin);
+  if (width == cols_) {  // contiguous: one long row
+    width *= static_cast<std::size_t>(row_end - row_begin);
+    row_end = std::min(row_end, row_begin + 1);
   }
-  std::uint16_t bits = 0;
+  std::uint32_t bits = 0;
   for (std::uint64_t r = row_begin; r < row_end; ++r) {
-    bits = std::max(bits,
-                    kernels_.amax_bits16(reinterpret_cast<const std::uint16_t*>(data_) + r * cols_ + col_begin, width));
+    const std::uint64_t at = r * cols_ + col_begin;
+    bits = std::max(bits, dtype_ == DType::kF32
+                              ? kernels_.amax_bits32(reinterpret_cast<const float*>(data_) + at, width)
+                              : kernels_.amax_bits16(reinterpret_cast<const std::uint16_t*>(data_) + at, width));
   }
-  if (bits >= (dtype_ == DType::kBF16 ? kInfBf16 : kInfF16)) return std::nullopt;
-  return dtype_ == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
+  return to_magnitude(dtype_, bits);
 }
 
 std::optional<NonFiniteAt> PieceEncoder::find_nonfinite() const {
@@ -92,19 +100,76 @@ float PieceEncoder::scale(float amax) const {
   return fp8::scale_from_amax(amax, encoding_.format, encoding_.scale_dtype, encoding_.pow2_scales);
 }
 
+// Rows [row_begin, row_end) of a row of regions, and whole regions of its columns.
+struct PieceEncoder::Stretch {
+  std::uint64_t row_begin, row_end, col_begin, col_end;
+};
+
+// The scales of a stretch's regions; false when one is not finite. `largest` is scratch memory.
+template <typename T>
+bool PieceEncoder::find_scales(const Stretch& stretch, std::vector<T>& largest,
+                               std::vector<cpu::PreparedScale>& scales) const {
+  const std::uint64_t block_k = std::min(encoding_.block_k, cols_), width = stretch.col_end - stretch.col_begin;
+  scales.clear();
+  const auto add = [&](std::optional<float> amax) {
+    if (amax) scales.push_back(cpu::prepare_scale(encoding_.format, scale(*amax)));
+    return amax.has_value();
+  };
+  if (stretch.row_end - stretch.row_begin == 1 || block_k >= kWideRegion) {
+    for (std::uint64_t c = stretch.col_begin; c < stretch.col_end; c += block_k) {
+      if (!add(amax(stretch.row_begin, stretch.row_end, c, std::min(c + block_k, stretch.col_end)))) return false;
+    }
+    return true;
+  }
+  // Narrow regions: along the rows, as memory likes to be read, and only then over the columns of each region.
+  largest.assign((width + cpu::kMaxBitsPad - 1) / cpu::kMaxBitsPad * cpu::kMaxBitsPad, 0);
+  for (std::uint64_t r = stretch.row_begin; r < stretch.row_end; ++r) {
+    const std::uint64_t at = r * cols_ + stretch.col_begin;
+    if constexpr (sizeof(T) == 4) {
+      kernels_.max_bits32(reinterpret_cast<const float*>(data_) + at, width, largest.data());
+    } else {
+      kernels_.max_bits16(reinterpret_cast<const std::uint16_t*>(data_) + at, width, largest.data());
+    }
+  }
+  for (std::uint64_t c = 0; c < width; c += block_k) {
+    const std::uint64_t count = std::min(block_k, width - c);
+    std::uint32_t bits = 0;
+    if constexpr (sizeof(T) == 4) {
+      bits = *std::max_element(&largest[c], &largest[c] + count);
+    } else {
+      bits = kernels_.amax_bits16(&largest[c], count);
+    }
+    if (!add(to_magnitude(dtype_, bits))) return false;
+  }
+  return true;
+}
+
 bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const {
+  if (rows_ == 0 || cols_ == 0) return true;
   const std::uint64_t block_n = std::min(encoding_.block_n, rows_), block_k = std::min(encoding_.block_k, cols_);
+  // Every value is looked at twice, first for its region's scale. So that the second look finds it in a near cache, a
+  // row of regions is done in stretches.
+  const std::uint64_t regions = std::max<std::uint64_t>(1, kStretchBytes / (block_n * block_k * dtype_bytes(dtype_)));
+  std::vector<std::uint16_t> largest16;
+  std::vector<std::uint32_t> largest32;
+  std::vector<cpu::PreparedScale> prepared;
   std::size_t next = 0;
   for (std::uint64_t r = 0; r < rows_; r += block_n) {
-    const std::uint64_t row_end = std::min(r + block_n, rows_);
-    for (std::uint64_t c = 0; c < cols_; c += block_k) {
-      const std::uint64_t col_end = std::min(c + block_k, cols_);
-      const auto largest = amax(r, row_end, c, col_end);
-      if (!largest) return false;
-      const float s = scale(*largest);
-      scales[next++] = s;
-      for (std::uint64_t row = r; row < row_end; ++row) {
-        encode_row(row, c, col_end, s, codes.data() + row * cols_ + c, distortion);
+    for (std::uint64_t c = 0; c < cols_; c += regions * block_k) {
+      const Stretch stretch{r, std::min(r + block_n, rows_), c, std::min(c + regions * block_k, cols_)};
+      const bool finite =
+          dtype_ == DType::kF32 ? find_scales(stretch, largest32, prepared) : find_scales(stretch, largest16, prepared);
+      if (!finite) return false;
+      for (const cpu::PreparedScale& s : prepared) scales[next++] = s.scale;
+      // Meanwhile the next stretch comes nearer: to the right, or in the next row of regions.
+      const bool last = stretch.col_end == cols_;
+      const std::uint64_t to_next = last ? (stretch.row_end - stretch.row_begin) * cols_ - stretch.col_begin
+                                         : stretch.col_end - stretch.col_begin;
+      const std::uint64_t ahead = to_next * dtype_bytes(dtype_);
+      for (std::uint64_t row = stretch.row_begin; row < stretch.row_end; ++row) {
+        const std::uint64_t at = row * cols_ + stretch.col_begin;
+        encode_run(at, stretch.col_end - stretch.col_begin, prepared.data(), block_k, ahead, codes.data() + at,
+                   distortion);
       }
     }
   }
@@ -112,32 +177,25 @@ bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales
 }
 
 void PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion) const {
-  encode_row(0, 0, rows_ * cols_, scale, codes.data(), distortion);  // contiguous: one long row
+  const cpu::PreparedScale prepared = cpu::prepare_scale(encoding_.format, scale);
+  const std::uint64_t count = rows_ * cols_;  // contiguous: one long run
+  if (count != 0) encode_run(0, count, &prepared, count, 0, codes.data(), distortion);
 }
 
-void PieceEncoder::encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale,
-                              std::uint8_t* codes, Distortion* distortion) const {
+void PieceEncoder::encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales,
+                              std::uint64_t group, std::uint64_t ahead, std::uint8_t* codes,
+                              Distortion* distortion) const {
   const auto format = static_cast<std::size_t>(encoding_.format);
-  const std::uint64_t at = row * cols_ + col_begin;
-  const auto count = static_cast<std::size_t>(col_end - col_begin);
+  const auto n = static_cast<std::size_t>(count), g = static_cast<std::size_t>(group);
+  const auto* words = reinterpret_cast<const std::uint16_t*>(data_) + at;
   switch (dtype_) {
-    case DType::kF32:
-      kernels_.encode_f32[format](reinterpret_cast<const float*>(data_) + at, codes, count, scale);
+    case DType::kF32: {
+      const auto* floats = reinterpret_cast<const float*>(data_) + at;
+      kernels_.encode_groups_f32[format](floats, codes, n, scales, g, ahead, distortion);
       break;
-    case DType::kF16:
-      kernels_.encode_f16[format](reinterpret_cast<const std::uint16_t*>(data_) + at, codes, count, scale);
-      break;
-    default:
-      kernels_.encode_bf16[format](reinterpret_cast<const std::uint16_t*>(data_) + at, codes, count, scale);
-      break;
-  }
-  if (distortion == nullptr) return;
-  const auto& table = fp8::decode_table(encoding_.format);
-  for (std::size_t i = 0; i < count; ++i) {
-    const double x = to_float(dtype_, data_ + (at + i) * dtype_bytes(dtype_));
-    const double difference = x - static_cast<double>(table[codes[i]]) * static_cast<double>(scale);
-    distortion->signal += x * x;
-    distortion->noise += difference * difference;
+    }
+    case DType::kF16: kernels_.encode_groups_f16[format](words, codes, n, scales, g, ahead, distortion); break;
+    default: kernels_.encode_groups_bf16[format](words, codes, n, scales, g, ahead, distortion); break;
   }
 }
 

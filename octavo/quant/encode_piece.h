@@ -19,11 +19,9 @@ struct NonFiniteAt {
   float value = 0;  // NaN or infinity
 };
 
-// What quantization did to some values: sum(x^2) and sum((x - code * scale)^2), x as encoded (F32 after its rounding to
-// BF16), the product exact. SQNR = 10 log10(signal / noise) dB (docs/numerics.md).
-struct Distortion {
-  double signal = 0, noise = 0;
-};
+// What quantization did: x as encoded (F32 after its rounding to BF16). SQNR = 10 log10(signal / noise) dB
+// (docs/numerics.md).
+using Distortion = cpu::Distortion;
 
 // A piece of a weight in memory, contiguous: [rows, cols] of BF16, F16 or F32 as the source has them. The memory is
 // the caller's; zero_nonfinite and rounding to BF16 change it in place.
@@ -55,8 +53,12 @@ class PieceEncoder {
   void encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion = nullptr) const;
 
  private:
-  void encode_row(std::uint64_t row, std::uint64_t col_begin, std::uint64_t col_end, float scale, std::uint8_t* codes,
-                  Distortion* distortion) const;
+  struct Stretch;  // of columns, in a row of regions
+  template <typename T>
+  bool find_scales(const Stretch& stretch, std::vector<T>& largest, std::vector<cpu::PreparedScale>& scales) const;
+  // Encodes `count` elements from element `at` of the piece on, with a scale for every `group` of them.
+  void encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales, std::uint64_t group,
+                  std::uint64_t ahead, std::uint8_t* codes, Distortion* distortion) const;
 
   const cpu::EncodeKernels& kernels_;
   const WeightEncoding& encoding_;

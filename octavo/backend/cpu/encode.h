@@ -1,6 +1,6 @@
-// Encode kernels: the largest magnitude of a run of values, and values to FP8 codes at a given scale. One table of
-// functions per instruction set, all bit-equal to octavo/fp8 (tests/backend). Pure functions of their arguments, safe
-// from any thread; `in` and `out` need no alignment and must not overlap.
+// Encode kernels: the largest magnitude of a run of values, and values to FP8 codes at a given scale; and back. One
+// table of functions per instruction set, all bit-equal to octavo/fp8 (tests/backend). Pure functions of their
+// arguments, safe from any thread; `in` and `out` need no alignment and must not overlap.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,22 @@
 
 namespace octavo::cpu {
 
+// What encoding did to some values: sum(x^2) and sum((x - code * scale)^2), the product exact.
+struct Distortion {
+  double signal = 0, noise = 0;
+};
+
+// A scale with what the kernels for BF16 need instead of dividing by it: 1 / scale as a sum of two floats, and a BF16
+// that has the format's largest code, as has every greater one.
+struct PreparedScale {
+  float scale = 1, reciprocal = 1, rest = 0;
+  std::uint16_t largest = 0;
+};
+PreparedScale prepare_scale(fp8::Format format, float scale);  // finite, > 0
+
+// Elements that the running maxima of EncodeKernels::max_bits16 and max_bits32 are padded to.
+inline constexpr std::size_t kMaxBitsPad = 32;
+
 struct EncodeKernels {
   // The largest of (bits & 0x7FFF) over n 16-bit floats (BF16 or FP16), 0 when n = 0. The order of magnitudes is the
   // order of these bits, and NaN and infinity sort above every finite value, so this is amax and the finiteness check
@@ -18,6 +34,10 @@ struct EncodeKernels {
   std::uint16_t (*amax_bits16)(const std::uint16_t* in, std::size_t n);
   // The same for FP32: largest of (bits & 0x7FFFFFFF); not finite where the result is >= 0x7F800000.
   std::uint32_t (*amax_bits32)(const float* in, std::size_t n);
+  // The same of each column, row by row: largest[i] = max(largest[i], bits of in[i] without the sign). `largest` has
+  // room for a multiple of kMaxBitsPad.
+  void (*max_bits16)(const std::uint16_t* in, std::size_t n, std::uint16_t* largest);
+  void (*max_bits32)(const float* in, std::size_t n, std::uint32_t* largest);
 
   // out[i] = encode(float(in[i]) / scale): IEEE FP32 division, round to nearest even, saturating, sign of zero kept,
   // NaN to NaN, exactly as fp8::Codec<F>::encode. `scale` is finite and > 0. Indexed by fp8::Format.
@@ -25,8 +45,23 @@ struct EncodeKernels {
   void (*encode_f16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale);
   void (*encode_f32[4])(const float* in, std::uint8_t* out, std::size_t n, float scale);
 
+  // The same with a scale for every `group` elements (> 0): out[i] = encode(in[i] / scales[i / group].scale). Where
+  // `distortion` is not null, adds what that did, within 10^-6 of each sum; then `in` must be finite. Meanwhile brings
+  // the memory `ahead` bytes after `in` (which need not exist) nearer, where that is not 0: what is read next.
+  void (*encode_groups_bf16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                                std::size_t group, std::size_t ahead, Distortion* distortion);
+  void (*encode_groups_f16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                               std::size_t group, std::size_t ahead, Distortion* distortion);
+  void (*encode_groups_f32[4])(const float* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                               std::size_t group, std::size_t ahead, Distortion* distortion);
+
   // out[i] = fp8::float_to_bf16(in[i]).
   void (*f32_to_bf16)(const float* in, std::uint16_t* out, std::size_t n);
+
+  // out[i] = fp8::decode(codes[i]) * scale, one FP32 multiplication; then fp8::float_to_bf16. Any scale, NaN included.
+  // Indexed by fp8::Format.
+  void (*decode_to_bf16[4])(const std::uint8_t* codes, std::size_t n, float scale, std::uint16_t* out);
+  void (*decode_to_f32[4])(const std::uint8_t* codes, std::size_t n, float scale, float* out);
 };
 
 // The kernels of `isa`, which this machine must have (select_isa sees to that).

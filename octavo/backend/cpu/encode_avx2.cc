@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "octavo/backend/cpu/decode_impl.h"
 #include "octavo/backend/cpu/encode_bf16_impl.h"
 #include "octavo/backend/cpu/encode_tables.h"
 
@@ -14,6 +15,7 @@ namespace {
 struct V {
   using F = __m256;
   using U = __m256i;
+  using D = __m256d;
   using Mask = __m256i;
   using WordMask = __m256i;
   static constexpr std::size_t kLanes = 8, kWordLanes = 16;
@@ -78,6 +80,12 @@ struct V {
     const __m128i bytes = low_bytes(a);
     std::memcpy(out, &bytes, n);
   }
+  static U load_dwords(const std::uint32_t* in) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(in)));
+  }
+  static void store_dwords(std::uint32_t* out, U a) { store_whole(out, a); }
+  static void store_all_words(std::uint16_t* out, U a) { store_whole(out, a); }
+  static void store_whole(void* out, U a) { _mm256_storeu_si256(static_cast<__m256i*>(out), a); }
   static void store_tail_words(std::uint16_t* out, std::size_t n, U a) {
     const __m128i words = low_words(a);
     std::memcpy(out, &words, n * sizeof(std::uint16_t));
@@ -89,6 +97,8 @@ struct V {
   static U bits(F a) { return _mm256_castps_si256(a); }
   static F floats(U a) { return _mm256_castsi256_ps(a); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F min_floats(F a, F b) { return _mm256_min_ps(a, b); }
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static U add(U a, U b) { return _mm256_add_epi32(a, b); }
   static U min(U a, U b) { return _mm256_min_epu32(a, b); }
@@ -113,6 +123,7 @@ struct V {
 
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F fmadd(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F fnmadd(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
   template <int kCount>
   static U shift_left(U a) {
     return _mm256_slli_epi32(a, kCount);
@@ -125,6 +136,34 @@ struct V {
   static bool any(WordMask m) { return !_mm256_testz_si256(m, m); }
   static U zero_words_where(WordMask m, U a) { return zero_where(m, a); }
   static U set_words_where(WordMask m, U a, U b) { return set_where(m, a, b); }
+
+  static U load_codes(const std::uint8_t* in) { return _mm256_cvtepi8_epi16(load128(in)); }
+  static U load_tail_codes(const std::uint8_t* in, std::size_t n) {
+    std::uint8_t padded[kWordLanes] = {};
+    std::memcpy(padded, in, n);
+    return load_codes(padded);
+  }
+  static F f16_low(U words) { return _mm256_cvtph_ps(_mm256_castsi256_si128(words)); }
+  static F f16_high(U words) { return _mm256_cvtph_ps(_mm256_extracti128_si256(words, 1)); }
+  static WordMask equal_words(U a, U b) { return _mm256_cmpeq_epi16(a, b); }
+  static U max_signed_words(U a, U b) { return _mm256_max_epi16(a, b); }
+  static U subtract_words(U a, U b) { return _mm256_sub_epi16(a, b); }
+  template <int kCount>
+  static U shift_left_words(U a) {
+    return _mm256_slli_epi16(a, kCount);
+  }
+  static void store_floats(float* out, F a) { _mm256_storeu_ps(out, a); }
+  static void store_tail_floats(float* out, std::size_t n, F a) { std::memcpy(out, &a, n * sizeof(float)); }
+
+  static D zero_doubles() { return _mm256_setzero_pd(); }
+  static D add_lanes(D total, F a) {
+    const D low = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+    return _mm256_add_pd(total, _mm256_add_pd(low, high));
+  }
+  static double reduce_add(D a) {
+    const __m128d halves = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(halves, _mm_unpackhi_pd(halves, halves)));
+  }
 
   static std::uint32_t reduce_max(U a) {
     __m128i m = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -142,7 +181,11 @@ struct V {
 
 }  // namespace
 
-EncodeKernels encode_kernels() { return encode_impl::kernels_without_division<V>(); }
+EncodeKernels encode_kernels() {
+  EncodeKernels k = encode_impl::kernels_without_division<V>();
+  encode_impl::fill_decode<V>(k);
+  return k;
+}
 
 }  // namespace octavo::cpu::avx2
 

@@ -9,6 +9,7 @@
 
 #include <immintrin.h>
 
+#include "octavo/backend/cpu/decode_impl.h"
 #include "octavo/backend/cpu/encode_bf16_impl.h"
 #include "octavo/backend/cpu/encode_tables.h"
 
@@ -18,6 +19,7 @@ namespace {
 struct V {
   using F = __m512;
   using U = __m512i;
+  using D = __m512d;
   using Mask = __mmask16;
   using WordMask = __mmask32;
   static constexpr std::size_t kLanes = 16, kWordLanes = 32;
@@ -65,6 +67,9 @@ struct V {
   static void store_tail_bytes(std::uint8_t* out, std::size_t n, U a) {
     _mm_mask_storeu_epi8(out, first(n), _mm512_cvtepi32_epi8(a));
   }
+  static U load_dwords(const std::uint32_t* in) { return _mm512_loadu_si512(in); }
+  static void store_dwords(std::uint32_t* out, U a) { _mm512_storeu_si512(out, a); }
+  static void store_all_words(std::uint16_t* out, U a) { _mm512_storeu_si512(out, a); }
   static void store_tail_words(std::uint16_t* out, std::size_t n, U a) {
     _mm256_mask_storeu_epi16(out, first(n), _mm512_cvtepi32_epi16(a));
   }
@@ -75,6 +80,8 @@ struct V {
   static U bits(F a) { return _mm512_castps_si512(a); }
   static F floats(U a) { return _mm512_castsi512_ps(a); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F min_floats(F a, F b) { return _mm512_min_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static U add(U a, U b) { return _mm512_add_epi32(a, b); }
   static U min(U a, U b) { return _mm512_min_epu32(a, b); }
@@ -99,6 +106,7 @@ struct V {
 
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F fmadd(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F fnmadd(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
   template <int kCount>
   static U shift_left(U a) {
     return _mm512_slli_epi32(a, kCount);
@@ -112,6 +120,29 @@ struct V {
   static U zero_words_where(WordMask m, U a) { return _mm512_maskz_mov_epi16(~m, a); }
   static U set_words_where(WordMask m, U a, U b) { return _mm512_mask_mov_epi16(a, m, b); }
 
+  static U load_codes(const std::uint8_t* in) { return _mm512_cvtepi8_epi16(load256(in)); }
+  static U load_tail_codes(const std::uint8_t* in, std::size_t n) {
+    return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8((__mmask32{1} << n) - 1, in));
+  }
+  static F f16_low(U words) { return _mm512_cvtph_ps(_mm512_castsi512_si256(words)); }
+  static F f16_high(U words) { return _mm512_cvtph_ps(_mm512_extracti64x4_epi64(words, 1)); }
+  static WordMask equal_words(U a, U b) { return _mm512_cmpeq_epi16_mask(a, b); }
+  static U max_signed_words(U a, U b) { return _mm512_max_epi16(a, b); }
+  static U subtract_words(U a, U b) { return _mm512_sub_epi16(a, b); }
+  template <int kCount>
+  static U shift_left_words(U a) {
+    return _mm512_slli_epi16(a, kCount);
+  }
+  static void store_floats(float* out, F a) { _mm512_storeu_ps(out, a); }
+  static void store_tail_floats(float* out, std::size_t n, F a) { _mm512_mask_storeu_ps(out, first(n), a); }
+
+  static D zero_doubles() { return _mm512_setzero_pd(); }
+  static D add_lanes(D total, F a) {
+    const D low = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+    return _mm512_add_pd(total, _mm512_add_pd(low, high));
+  }
+  static double reduce_add(D a) { return _mm512_reduce_add_pd(a); }
+
   static std::uint32_t reduce_max(U a) { return _mm512_reduce_max_epu32(a); }
   static std::uint16_t reduce_max_words(U a) {
     // As 32-bit maxima of the odd words and of the even words.
@@ -121,7 +152,11 @@ struct V {
 
 }  // namespace
 
-EncodeKernels encode_kernels() { return encode_impl::kernels_without_division<V>(); }
+EncodeKernels encode_kernels() {
+  EncodeKernels k = encode_impl::kernels_without_division<V>();
+  encode_impl::fill_decode<V>(k);
+  return k;
+}
 
 }  // namespace octavo::cpu::avx512
 

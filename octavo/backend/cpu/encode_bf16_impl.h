@@ -17,6 +17,9 @@
 // right when computed, and a test on demand tries every significand of s with every one of x
 // (tests/backend/encode_test.cc).
 //
+// Who measures the distortion (Sums) clamps the quotient instead of x: where it is at least the largest number, so is
+// t.
+//
 // Exponents: for s within [kSmallestScale, kLargestScale] nothing under- or overflows where t is in [2^-20, 2^17].
 // Below, q stays under half the smallest number of any format, and the code is zero; above, x is clamped. Other scales
 // take the division.
@@ -43,60 +46,84 @@ struct Bf16Encoder {
   // brings it to bit 8 + kMantissaBits: bits 8 to 15 of the result are the code.
   static constexpr std::uint32_t kMultipliers = 1u << 8 | 1u << (16 + 1 + Codec::kMantissaBits);
 
-  F reciprocal, rest;  // y and z
-  U largest;           // words: a BF16 that has the largest code, as has every greater one
+  F scale, reciprocal, rest;  // s, y and z
+  U largest;                  // words
 
-  explicit Bf16Encoder(float scale) {
-    const double exact = 1.0 / static_cast<double>(scale);
-    const auto y = static_cast<float>(exact);
-    reciprocal = V::set_float(y);
-    rest = V::set_float(static_cast<float>(exact - static_cast<double>(y)));
-    // Truncated to BF16 it is at least 1 - 2^-7 times kMax * s, and everything from 1 - 2^-5 times has kMax's code.
-    const auto bits = __builtin_bit_cast(std::uint32_t, Codec::kMax * scale);
-    largest = V::set_words(static_cast<std::uint16_t>(bits >> 16));
-  }
+  explicit Bf16Encoder(const PreparedScale& prepared)
+      : scale(V::set_float(prepared.scale)),
+        reciprocal(V::set_float(prepared.reciprocal)),
+        rest(V::set_float(prepared.rest)),
+        largest(V::set_words(prepared.largest)) {}
 
   // Codes of floats >= 0 in bits 8 to 15 of each 32-bit lane; the bits above are anything.
-  U codes(F value) const {
-    const F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
+  template <int kSum, typename S>
+  U codes(F value, S& sums) const {
+    F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
+    // Who measures needs the value as it is, so here is where it is clamped. (The second also where the first is NaN.)
+    if constexpr (S::kMeasures) quotient = V::min_floats(quotient, V::set_float(Codec::kMax));
     const U normal = V::max(V::bits(quotient), V::set(Codec::kSmallestNormalBits));
     const F e = V::floats(V::or_and(V::set(kMagic), normal, V::set(0x7F800000)));
     const F sum = V::fmadd(e, V::set_float(kToMagic), quotient);
+    if constexpr (S::kMeasures) {
+      const F decoded = V::fnmadd(e, V::set_float(kToMagic), sum);  // exact: the code's magnitude
+      sums.template add<kSum>(value, V::fnmadd(decoded, scale, value));
+    }
     return V::madd_words(V::bits(sum), V::set(kMultipliers));
   }
 
   // Codes of BF16 words, in the high byte of each.
-  U operator()(U words) const {
+  template <typename S>
+  U operator()(U words, S& sums) const {
     const U magnitude = V::bit_and(words, V::set_words(0x7FFF));
-    const U clamped = V::min_words(magnitude, largest);
-    const U even = codes(V::floats(V::template shift_left<16>(clamped)));
-    const U odd = codes(V::floats(V::bit_and(clamped, V::set(0xFFFF0000))));
+    const U clamped = S::kMeasures ? magnitude : V::min_words(magnitude, largest);
+    const U even = codes<0>(V::floats(V::template shift_left<16>(clamped)), sums);
+    const U odd = codes<1>(V::floats(V::bit_and(clamped, V::set(0xFFFF0000))), sums);
     const U code = V::merge_words(V::template shift_left<16>(odd), even);
     U sign = words;
     if constexpr (Format::kFnuz) sign = V::zero_words_where(V::is_zero_words(code), sign);
     U result = V::or_and(code, sign, V::set_words(0x8000));
-    if (const auto nan = V::greater_words(magnitude, V::set_words(0x7F80)); V::any(nan)) [[unlikely]] {
-      const U nan_words = V::set_words(std::uint16_t{Codec::kNaN} << 8);
-      result = V::set_words_where(nan, result, Format::kFnuz ? nan_words : V::bit_or(result, nan_words));
+    if constexpr (!S::kMeasures) {  // who measures has only finite values
+      if (const auto nan = V::greater_words(magnitude, V::set_words(0x7F80)); V::any(nan)) [[unlikely]] {
+        const U nan_words = V::set_words(std::uint16_t{Codec::kNaN} << 8);
+        result = V::set_words_where(nan, result, Format::kFnuz ? nan_words : V::bit_or(result, nan_words));
+      }
     }
     return result;
   }
 };
 
+struct Multiplying {
+  template <typename V, typename Source, typename Format, typename S>
+  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale,
+                  std::size_t ahead, S& sums) {
+    if (!(scale.scale >= kSmallestScale && scale.scale <= kLargestScale)) {
+      return Dividing::run<V, Source, Format>(in, out, n, scale, ahead, sums);
+    }
+    constexpr std::size_t kLanes = V::kWordLanes;
+    const Bf16Encoder<V, Format> codes(scale);
+    std::size_t i = 0;
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      prefetch<2 * kLanes * sizeof(*in)>(in + i, ahead);
+      const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
+      V::store_high_bytes2(out + i, a, b);
+      sums.step();
+    }
+    if (i + kLanes <= n) {
+      V::store_tail_high_bytes(out + i, kLanes, codes(V::load_words(in + i), sums));
+      i += kLanes;
+      sums.step();
+    }
+    if (i < n) {
+      V::store_tail_high_bytes(out + i, n - i, codes(V::load_tail_words(in + i, n - i), sums));
+      sums.step();
+    }
+  }
+};
+
 template <typename V, typename Format>
 void encode_bf16(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale) {
-  if (!(scale >= kSmallestScale && scale <= kLargestScale)) return encode<V, Bf16<V>, Format>(in, out, n, scale);
-  constexpr std::size_t kLanes = V::kWordLanes;
-  const Bf16Encoder<V, Format> codes(scale);
-  std::size_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    V::store_high_bytes2(out + i, codes(V::load_words(in + i)), codes(V::load_words(in + i + kLanes)));
-  }
-  if (i + kLanes <= n) {
-    V::store_tail_high_bytes(out + i, kLanes, codes(V::load_words(in + i)));
-    i += kLanes;
-  }
-  if (i < n) V::store_tail_high_bytes(out + i, n - i, codes(V::load_tail_words(in + i, n - i)));
+  NoSums none;
+  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), 0, none);
 }
 
 // kernels() with this encode_bf16.
@@ -107,6 +134,7 @@ EncodeKernels kernels_without_division() {
   k.encode_bf16[static_cast<int>(fp8::Format::kE5M2)] = encode_bf16<V, fp8::E5M2>;
   k.encode_bf16[static_cast<int>(fp8::Format::kE4M3FNUZ)] = encode_bf16<V, fp8::E4M3FNUZ>;
   k.encode_bf16[static_cast<int>(fp8::Format::kE5M2FNUZ)] = encode_bf16<V, fp8::E5M2FNUZ>;
+  fill_groups<V, Bf16, Multiplying>(k.encode_groups_bf16);
   return k;
 }
 

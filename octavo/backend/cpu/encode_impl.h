@@ -8,6 +8,8 @@
 //   load_tail_*: (const T*, n) for n below the number of lanes, the others zero
 //   store_bytes, store_words: (T*, U), the low 8 or 16 bits of each lane; store_tail_*: (T*, n, U), the first n lanes
 //   store_bytes4: (uint8_t*, U, U, U, U), four vectors in a row
+//   load_dwords, store_dwords, store_all_words: whole vectors of integers, of kLanes or kWordLanes
+//   fnmadd: c - a * b, rounded once; D, doubles that add_lanes adds floats to and reduce_add sums
 // and the operations on F and U that are used below. No pointer need be aligned. Lanes given to store_bytes* come from
 // select_bits, which may leave anything above the low byte; those given to store_words are below 2^16.
 #pragma once
@@ -15,28 +17,75 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "octavo/backend/cpu/encode.h"
+#include "octavo/backend/cpu/encode_tables.h"
 
 namespace octavo::cpu::encode_impl {
 
 // The kinds of input: what to call to get floats from memory.
 template <typename V>
 struct Bf16 {
+  static constexpr SourceType kType = SourceType::kBF16;
   using T = std::uint16_t;
   static typename V::F load(const T* in) { return V::load_bf16(in); }
   static typename V::F load_tail(const T* in, std::size_t n) { return V::load_tail_bf16(in, n); }
 };
 template <typename V>
 struct F16 {
+  static constexpr SourceType kType = SourceType::kF16;
   using T = std::uint16_t;
   static typename V::F load(const T* in) { return V::load_f16(in); }
   static typename V::F load_tail(const T* in, std::size_t n) { return V::load_tail_f16(in, n); }
 };
 template <typename V>
 struct F32 {
+  static constexpr SourceType kType = SourceType::kF32;
   using T = float;
   static typename V::F load(const T* in) { return V::load_f32(in); }
   static typename V::F load_tail(const T* in, std::size_t n) { return V::load_tail_f32(in, n); }
+};
+
+// What encoding did, while it is done. Squares add up in FP32 lanes, which are emptied into doubles after at most
+// kMostAdds additions each: nine roundings of 2^-24, so the sums are within 10^-6 (docs/numerics.md).
+template <typename V>
+class Sums {
+ public:
+  static constexpr bool kMeasures = true;
+  static constexpr int kMostAdds = 8;
+
+  // A value's magnitude and by how much its code misses it. There are two sums of each, so that neighbouring
+  // additions need not wait for each other.
+  template <int kSum>
+  void add(typename V::F magnitude, typename V::F difference) {
+    signal_[kSum] = V::fmadd(magnitude, magnitude, signal_[kSum]);
+    noise_[kSum] = V::fmadd(difference, difference, noise_[kSum]);
+  }
+  // After each two additions to either sum.
+  void step() {
+    if (++steps_ == kMostAdds / 2) empty();
+  }
+  void add_to(Distortion& distortion) {
+    empty();
+    distortion.signal += V::reduce_add(signal_total_);
+    distortion.noise += V::reduce_add(noise_total_);
+  }
+
+ private:
+  using F = typename V::F;
+  void empty() {
+    signal_total_ = V::add_lanes(signal_total_, V::add(signal_[0], signal_[1]));
+    noise_total_ = V::add_lanes(noise_total_, V::add(noise_[0], noise_[1]));
+    signal_[0] = signal_[1] = noise_[0] = noise_[1] = V::set_float(0);
+    steps_ = 0;
+  }
+
+  F signal_[2] = {V::set_float(0), V::set_float(0)}, noise_[2] = {V::set_float(0), V::set_float(0)};
+  typename V::D signal_total_ = V::zero_doubles(), noise_total_ = V::zero_doubles();
+  int steps_ = 0;
+};
+// The same for those who only want codes.
+struct NoSums {
+  static constexpr bool kMeasures = false;
+  void step() {}
 };
 
 // Codes of kLanes floats, each in the low byte of its lane (the bits above it are anything).
@@ -58,12 +107,21 @@ struct Encoder {
       (static_cast<std::uint32_t>(kDropped) << 23) + ((0u - (Codec::kSmallestNormalBits >> kDropped)) & 0xFFu);
   static_assert((kMagic & 1) == 0, "an odd constant would turn ties to even into ties to odd");
 
-  static typename V::U codes(typename V::F value) {
+  // Of value / divisor.
+  template <int kSum, typename S>
+  static typename V::U codes(typename V::F original, typename V::F divisor, S& sums) {
+    const auto value = V::div(original, divisor);
     const auto bits = V::bits(value);
     const auto magnitude = V::min(V::bit_and(bits, V::set(0x7FFFFFFF)), V::set(Codec::kMaxBits));
     const auto e = V::max(V::bit_and(magnitude, V::set(kExponentMask)), V::set(Codec::kSmallestNormalBits));
-    const auto sum = V::bits(V::add(V::floats(magnitude), V::floats(V::add(e, V::set(kMagic)))));
-    auto code = V::add(sum, V::template shift_right<kDropped>(e));
+    const auto magic = V::floats(V::add(e, V::set(kMagic)));
+    const auto sum = V::add(V::floats(magnitude), magic);
+    if constexpr (S::kMeasures) {
+      const auto decoded = V::sub(sum, magic);  // exact: the code's magnitude
+      const auto x = V::floats(V::bit_and(V::bits(original), V::set(0x7FFFFFFF)));
+      sums.template add<kSum>(x, V::fnmadd(decoded, divisor, x));
+    }
+    auto code = V::add(V::bits(sum), V::template shift_right<kDropped>(e));
     auto sign = V::template shift_right<24>(bits);
     if constexpr (Format::kFnuz) {
       code = V::bit_and(code, V::set(0x7F));
@@ -76,38 +134,103 @@ struct Encoder {
   }
 };
 
-template <typename V, typename Source, typename Format>
-void encode(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale) {
+// Asks for kBytes, `ahead` after `at`, unless that is 0.
+template <std::size_t kBytes>
+static inline void prefetch(const void* at, std::size_t ahead) {
+  if (ahead == 0) return;
+  constexpr std::size_t kLine = 64;
+  for (std::size_t b = 0; b < kBytes; b += kLine) __builtin_prefetch(static_cast<const char*>(at) + ahead + b, 0, 2);
+}
+
+template <typename V, typename Source, typename Format, typename S>
+void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale, std::size_t ahead,
+                S& sums) {
   using E = Encoder<V, Format>;
   constexpr std::size_t kLanes = V::kLanes;
   const auto divisor = V::set_float(scale);
   std::size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     // Four at a time, so that their latencies overlap.
-    const auto a = E::codes(V::div(Source::load(in + i), divisor));
-    const auto b = E::codes(V::div(Source::load(in + i + kLanes), divisor));
-    const auto c = E::codes(V::div(Source::load(in + i + 2 * kLanes), divisor));
-    const auto d = E::codes(V::div(Source::load(in + i + 3 * kLanes), divisor));
+    prefetch<4 * kLanes * sizeof(*in)>(in + i, ahead);
+    const auto a = E::template codes<0>(Source::load(in + i), divisor, sums);
+    const auto b = E::template codes<1>(Source::load(in + i + kLanes), divisor, sums);
+    const auto c = E::template codes<0>(Source::load(in + i + 2 * kLanes), divisor, sums);
+    const auto d = E::template codes<1>(Source::load(in + i + 3 * kLanes), divisor, sums);
     V::store_bytes4(out + i, a, b, c, d);
+    sums.step();
   }
-  for (; i + kLanes <= n; i += kLanes) V::store_bytes(out + i, E::codes(V::div(Source::load(in + i), divisor)));
-  if (i < n) V::store_tail_bytes(out + i, n - i, E::codes(V::div(Source::load_tail(in + i, n - i), divisor)));
+  for (; i + kLanes <= n; i += kLanes) {
+    V::store_bytes(out + i, E::template codes<0>(Source::load(in + i), divisor, sums));
+    sums.step();
+  }
+  if (i < n) {
+    V::store_tail_bytes(out + i, n - i, E::template codes<1>(Source::load_tail(in + i, n - i), divisor, sums));
+    sums.step();
+  }
 }
 
-// fp8::float_to_bf16.
+template <typename V, typename Source, typename Format>
+void encode(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale) {
+  NoSums none;
+  encode_run<V, Source, Format>(in, out, n, scale, 0, none);
+}
+
+// How a run with one scale is encoded; encode_bf16_impl.h has another way.
+struct Dividing {
+  template <typename V, typename Source, typename Format, typename S>
+  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale,
+                  std::size_t ahead, S& sums) {
+    encode_run<V, Source, Format>(in, out, n, scale.scale, ahead, sums);
+  }
+};
+
+template <typename Format>
+inline constexpr fp8::Format kFormat = Format::kFnuz
+                                           ? (Format::kMantissaBits == 3 ? fp8::Format::kE4M3FNUZ
+                                                                         : fp8::Format::kE5M2FNUZ)
+                                           : (Format::kMantissaBits == 3 ? fp8::Format::kE4M3 : fp8::Format::kE5M2);
+
+template <typename V, typename Source, typename Format, typename How>
+void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                   std::size_t group, std::size_t ahead, Distortion* distortion) {
+  if (distortion == nullptr) {
+    NoSums none;
+    for (std::size_t i = 0; i < n; i += group, ++scales) {
+      How::template run<V, Source, Format>(in + i, out + i, n - i < group ? n - i : group, *scales, ahead, none);
+    }
+    return;
+  }
+  Sums<V> sums;
+  for (std::size_t i = 0; i < n; i += group, ++scales) {
+    const std::size_t count = n - i < group ? n - i : group;
+    const float scale = scales->scale;
+    if (scale >= kSmallestMeasuredScale && scale <= kLargestMeasuredScale) {
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, ahead, sums);
+    } else {
+      NoSums none;
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, ahead, none);
+      add_distortion(Source::kType, in + i, out + i, count, kFormat<Format>, scale, *distortion);
+    }
+  }
+  sums.add_to(*distortion);
+}
+
+// fp8::float_to_bf16, in the low 16 bits of each lane.
+template <typename V>
+typename V::U round_to_bf16(typename V::F value) {
+  const auto bits = V::bits(value);
+  const auto high = V::template shift_right<16>(bits);
+  const auto odd = V::bit_and(high, V::set(1));
+  const auto rounded = V::template shift_right<16>(V::add(bits, V::add(odd, V::set(0x7FFF))));
+  const auto quiet = V::bit_or(high, V::set(0x0040));
+  return V::set_where(V::is_nan(value), rounded, quiet);
+}
+
 template <typename V>
 void f32_to_bf16(const float* in, std::uint16_t* out, std::size_t n) {
-  const auto round = [](typename V::F value) {
-    const auto bits = V::bits(value);
-    const auto high = V::template shift_right<16>(bits);
-    const auto odd = V::bit_and(high, V::set(1));
-    const auto rounded = V::template shift_right<16>(V::add(bits, V::add(odd, V::set(0x7FFF))));
-    const auto quiet = V::bit_or(high, V::set(0x0040));
-    return V::set_where(V::is_nan(value), rounded, quiet);
-  };
   std::size_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) V::store_words(out + i, round(V::load_f32(in + i)));
-  if (i < n) V::store_tail_words(out + i, n - i, round(V::load_tail_f32(in + i, n - i)));
+  for (; i + V::kLanes <= n; i += V::kLanes) V::store_words(out + i, round_to_bf16<V>(V::load_f32(in + i)));
+  if (i < n) V::store_tail_words(out + i, n - i, round_to_bf16<V>(V::load_tail_f32(in + i, n - i)));
 }
 
 template <typename V>
@@ -146,6 +269,38 @@ std::uint32_t amax_bits32(const float* in, std::size_t n) {
   return V::reduce_max(V::max(V::max(a, b), V::max(c, d)));
 }
 
+template <typename V>
+void max_bits16(const std::uint16_t* in, std::size_t n, std::uint16_t* largest) {
+  constexpr std::size_t kLanes = V::kWordLanes;
+  const auto mask = V::set_words(0x7FFF);
+  const auto merge = [&](std::uint16_t* to, typename V::U words) {
+    V::store_all_words(to, V::max_words(V::load_words(to), V::bit_and(words, mask)));
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) merge(largest + i, V::load_words(in + i));
+  if (i < n) merge(largest + i, V::load_tail_words(in + i, n - i));
+}
+
+template <typename V>
+void max_bits32(const float* in, std::size_t n, std::uint32_t* largest) {
+  constexpr std::size_t kLanes = V::kLanes;
+  const auto mask = V::set(0x7FFFFFFF);
+  const auto merge = [&](std::uint32_t* to, typename V::F values) {
+    V::store_dwords(to, V::max(V::load_dwords(to), V::bit_and(V::bits(values), mask)));
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) merge(largest + i, V::load_f32(in + i));
+  if (i < n) merge(largest + i, V::load_tail_f32(in + i, n - i));
+}
+
+template <typename V, template <typename> typename Source, typename How, typename Row>
+void fill_groups(Row& row) {
+  row[static_cast<int>(fp8::Format::kE4M3)] = encode_groups<V, Source<V>, fp8::E4M3, How>;
+  row[static_cast<int>(fp8::Format::kE5M2)] = encode_groups<V, Source<V>, fp8::E5M2, How>;
+  row[static_cast<int>(fp8::Format::kE4M3FNUZ)] = encode_groups<V, Source<V>, fp8::E4M3FNUZ, How>;
+  row[static_cast<int>(fp8::Format::kE5M2FNUZ)] = encode_groups<V, Source<V>, fp8::E5M2FNUZ, How>;
+}
+
 template <typename V, template <typename> typename Source, typename Row>
 void fill(Row& row) {
   row[static_cast<int>(fp8::Format::kE4M3)] = encode<V, Source<V>, fp8::E4M3>;
@@ -159,9 +314,14 @@ EncodeKernels kernels() {
   EncodeKernels k{};
   k.amax_bits16 = amax_bits16<V>;
   k.amax_bits32 = amax_bits32<V>;
+  k.max_bits16 = max_bits16<V>;
+  k.max_bits32 = max_bits32<V>;
   fill<V, Bf16>(k.encode_bf16);
   fill<V, F16>(k.encode_f16);
   fill<V, F32>(k.encode_f32);
+  fill_groups<V, Bf16, Dividing>(k.encode_groups_bf16);
+  fill_groups<V, F16, Dividing>(k.encode_groups_f16);
+  fill_groups<V, F32, Dividing>(k.encode_groups_f32);
   k.f32_to_bf16 = f32_to_bf16<V>;
   return k;
 }

@@ -13,6 +13,7 @@ namespace {
 struct V {
   using F = float;
   using U = std::uint32_t;
+  using D = double;
   using Mask = bool;
   static constexpr std::size_t kLanes = 1, kWordLanes = 1;
 
@@ -43,6 +44,9 @@ struct V {
     const auto word = static_cast<std::uint16_t>(a);
     std::memcpy(out, &word, sizeof word);
   }
+  static U load_dwords(const std::uint32_t* in) { return load(in); }
+  static void store_dwords(std::uint32_t* out, U a) { std::memcpy(out, &a, sizeof a); }
+  static void store_all_words(std::uint16_t* out, U a) { store_words(out, a); }
   static void store_tail_bytes(std::uint8_t*, std::size_t, U) {}
   static void store_tail_words(std::uint16_t*, std::size_t, U) {}
 
@@ -52,6 +56,12 @@ struct V {
   static U bits(F a) { return std::bit_cast<U>(a); }
   static F floats(U a) { return std::bit_cast<F>(a); }
   static F add(F a, F b) { return a + b; }
+  static F sub(F a, F b) { return a - b; }
+  // Through doubles: exact where a product has a code of a few bits, and near enough for sums of squares.
+  static F fmadd(F a, F b, F c) {
+    return static_cast<float>(static_cast<double>(a) * static_cast<double>(b) + static_cast<double>(c));
+  }
+  static F fnmadd(F a, F b, F c) { return fmadd(-a, b, c); }
   static F div(F a, F b) { return a / b; }
   static U add(U a, U b) { return a + b; }
   static U min(U a, U b) { return std::min(a, b); }
@@ -72,12 +82,39 @@ struct V {
   static U zero_where(Mask m, U a) { return m ? 0 : a; }
   static U set_where(Mask m, U a, U b) { return m ? b : a; }
   static U or_where(Mask m, U a, U b) { return m ? a | b : a; }
+  static D zero_doubles() { return 0; }
+  static D add_lanes(D total, F a) { return total + static_cast<double>(a); }
+  static double reduce_add(D a) { return a; }
   static std::uint32_t reduce_max(U a) { return a; }
   static std::uint16_t reduce_max_words(U a) { return static_cast<std::uint16_t>(a); }
 };
 
+template <typename Format>
+void decode_to_bf16(const std::uint8_t* codes, std::size_t n, float scale, std::uint16_t* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    V::store_words(out + i, fp8::float_to_bf16(fp8::kDecodeTable<Format>[codes[i]] * scale));
+  }
+}
+
+template <typename Format>
+void decode_to_f32(const std::uint8_t* codes, std::size_t n, float scale, float* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float value = fp8::kDecodeTable<Format>[codes[i]] * scale;
+    std::memcpy(out + i, &value, sizeof value);
+  }
+}
+
 }  // namespace
 
-EncodeKernels encode_kernels() { return encode_impl::kernels<V>(); }
+EncodeKernels encode_kernels() {
+  EncodeKernels k = encode_impl::kernels<V>();
+  for (const fp8::Format format : fp8::kFormats) {
+    fp8::visit_format(format, [&]<typename Format>() {
+      k.decode_to_bf16[static_cast<int>(format)] = decode_to_bf16<Format>;
+      k.decode_to_f32[static_cast<int>(format)] = decode_to_f32<Format>;
+    });
+  }
+  return k;
+}
 
 }  // namespace octavo::cpu::scalar

@@ -1,0 +1,230 @@
+// The encode kernels that take a scale for every group of elements and tell what encoding did to the values, and the
+// running maxima of columns: of every instruction set this machine has, against octavo/fp8 and sums in double
+// precision.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "octavo/backend/cpu/encode.h"
+#include "octavo/fp8/half.h"
+#include "tests/support/random_tensor.h"
+
+namespace octavo::cpu {
+namespace {
+
+using fp8::Format;
+
+class EncodeGroupsTest : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > detect_isa()) GTEST_SKIP() << "this machine has no " << isa_name(GetParam());
+  }
+  const EncodeKernels& kernels() const { return encode_kernels(GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Isa, EncodeGroupsTest, testing::Values(Isa::kScalar, Isa::kAvx2, Isa::kAvx512),
+                         [](const auto& test) { return std::string(isa_name(test.param)); });
+
+struct Bf16 {
+  using T = std::uint16_t;
+  static auto& encode(const EncodeKernels& k) { return k.encode_groups_bf16; }
+  static float to_float(T bits) { return fp8::bf16_to_float(bits); }
+  static auto random(std::size_t n, std::uint64_t seed, test::Specials s) { return test::random_bf16(n, seed, s); }
+};
+struct F16 {
+  using T = std::uint16_t;
+  static auto& encode(const EncodeKernels& k) { return k.encode_groups_f16; }
+  static float to_float(T bits) { return fp8::f16_to_float(bits); }
+  static auto random(std::size_t n, std::uint64_t seed, test::Specials s) { return test::random_f16(n, seed, s); }
+};
+struct F32 {
+  using T = float;
+  static auto& encode(const EncodeKernels& k) { return k.encode_groups_f32; }
+  static float to_float(T value) { return value; }
+  static auto random(std::size_t n, std::uint64_t seed, test::Specials s) { return test::random_f32(n, seed, s); }
+};
+
+// The definition of both, element by element.
+template <typename Source>
+Distortion reference(Format format, const std::vector<typename Source::T>& in, const std::vector<PreparedScale>& scales,
+                     std::size_t group, std::vector<std::uint8_t>& codes) {
+  Distortion sums;
+  codes.resize(in.size());
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const float x = Source::to_float(in[i]), scale = scales[i / group].scale;
+    codes[i] = fp8::encode(format, x / scale);
+    const double difference =
+        static_cast<double>(x) - static_cast<double>(fp8::decode(format, codes[i])) * static_cast<double>(scale);
+    sums.signal += static_cast<double>(x) * static_cast<double>(x);
+    sums.noise += difference * difference;
+  }
+  return sums;
+}
+
+void expect_near(double truth, double value) {
+  EXPECT_LE(std::abs(value - truth), 1e-6 * truth) << truth << " " << value;
+}
+
+// Codes with and without sums, and the sums (added to what is there).
+template <typename Source>
+void check(const EncodeKernels& kernels, Format format, const std::vector<typename Source::T>& in,
+           const std::vector<PreparedScale>& scales, std::size_t group) {
+  std::vector<std::uint8_t> truth;
+  const Distortion sums = reference<Source>(format, in, scales, group, truth);
+  const auto encode = Source::encode(kernels)[static_cast<std::size_t>(format)];
+  std::vector<std::uint8_t> codes(in.size() + 1, 0xA5);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, 0, nullptr);
+  ASSERT_EQ(0xA5, codes.back());
+  codes.pop_back();
+  ASSERT_EQ(truth, codes);
+  Distortion measured;
+  std::fill(codes.begin(), codes.end(), std::uint8_t{0xA5});
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, 64, &measured);
+  ASSERT_EQ(truth, codes) << "while measuring";
+  expect_near(sums.signal, measured.signal);
+  expect_near(sums.noise, measured.noise);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, 64, &measured);
+  expect_near(2 * sums.noise, measured.noise);
+}
+
+// Scales such as the groups' own maxima give, all of them times `factor`.
+template <typename Source>
+std::vector<PreparedScale> scales_of(Format format, const std::vector<typename Source::T>& in, std::size_t group,
+                                     float factor) {
+  std::vector<PreparedScale> scales;
+  for (std::size_t i = 0; i < in.size(); i += group) {
+    float amax = 0;
+    for (std::size_t k = i; k < std::min(i + group, in.size()); ++k) {
+      amax = std::max(amax, std::abs(Source::to_float(in[k])));
+    }
+    const float scale = amax / fp8::max_value(format) * factor;
+    scales.push_back(prepare_scale(format, scale > 0 && std::isfinite(scale) ? scale : 1.0f));
+  }
+  return scales;
+}
+
+template <typename Source>
+void check_lengths_and_groups(const EncodeKernels& kernels) {
+  for (const Format format : fp8::kFormats) {
+    for (const std::size_t n : {1u, 15u, 16u, 31u, 33u, 64u, 127u, 128u, 129u, 300u, 2000u, 20000u}) {
+      const auto in = Source::random(n, n, test::Specials::kNone);
+      for (const std::size_t group : {std::size_t{1}, std::size_t{7}, std::size_t{64}, std::size_t{128}, n}) {
+        check<Source>(kernels, format, in, scales_of<Source>(format, in, group, 1.0f), group);
+      }
+    }
+  }
+}
+
+TEST_P(EncodeGroupsTest, EveryLengthAndGroup) {
+  check_lengths_and_groups<Bf16>(kernels());
+  check_lengths_and_groups<F16>(kernels());
+  check_lengths_and_groups<F32>(kernels());
+}
+
+// Values from subnormal to the largest: the scales of most groups are beyond what FP32 can square.
+template <typename Source>
+void check_specials(const EncodeKernels& kernels) {
+  const auto in = Source::random(5000, 11, test::Specials::kFinite);
+  for (const Format format : fp8::kFormats) {
+    for (const std::size_t group : {1u, 3u, 128u}) {
+      check<Source>(kernels, format, in, scales_of<Source>(format, in, group, 1.0f), group);
+    }
+  }
+}
+
+TEST_P(EncodeGroupsTest, SpecialValues) {
+  check_specials<Bf16>(kernels());
+  check_specials<F16>(kernels());
+  check_specials<F32>(kernels());
+}
+
+TEST_P(EncodeGroupsTest, ScalesThatSaturateOrVanish) {
+  // Every value beyond the largest code, and every value below half the smallest.
+  const auto in = Bf16::random(1000, 12, test::Specials::kNone);
+  for (const Format format : fp8::kFormats) {
+    for (const float factor : {0x1p-12f, 0.3f, 0.999f, 1.001f, 3.0f, 0x1p12f, 0x1p20f, 0x1p25f}) {
+      check<Bf16>(kernels(), format, in, scales_of<Bf16>(format, in, 250, factor), 250);
+      const auto wide = F32::random(1000, 13, test::Specials::kNone);
+      check<F32>(kernels(), format, wide, scales_of<F32>(format, wide, 250, factor), 250);
+    }
+  }
+}
+
+TEST_P(EncodeGroupsTest, NonFiniteValuesWithoutSums) {
+  const auto in = Bf16::random(3000, 14, test::Specials::kNonFinite);
+  std::vector<PreparedScale> scales;
+  for (const float scale : {1.0f, 0.01f, 0x1p-60f, 1e-44f, 3e38f, 0x1p60f}) {
+    scales.push_back(prepare_scale(Format::kE4M3FNUZ, scale));
+  }
+  std::vector<std::uint8_t> truth, codes(in.size());
+  reference<Bf16>(Format::kE4M3FNUZ, in, scales, 500, truth);
+  kernels().encode_groups_bf16[static_cast<std::size_t>(Format::kE4M3FNUZ)](in.data(), codes.data(), in.size(),
+                                                                            scales.data(), 500, 0, nullptr);
+  EXPECT_EQ(truth, codes);
+}
+
+TEST_P(EncodeGroupsTest, NoSignalAndNoNoise) {
+  for (const Format format : fp8::kFormats) {
+    const auto encode = kernels().encode_groups_bf16[static_cast<std::size_t>(format)];
+    const PreparedScale scale = prepare_scale(format, 0.25f);
+    std::vector<std::uint8_t> codes(1000);
+    Distortion zero;
+    std::vector<std::uint16_t> in(1000);
+    for (std::size_t i = 0; i < in.size(); i += 2) in[i] = 0x8000;
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), 0, &zero);
+    EXPECT_EQ(0.0, zero.signal);
+    EXPECT_EQ(0.0, zero.noise);
+    // Values that are codes times the scale.
+    Distortion exact;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const float value = fp8::decode(format, static_cast<std::uint8_t>(i % 0x7C)) * 0.25f;
+      in[i] = fp8::float_to_bf16(i % 3 == 0 ? -value : value);
+    }
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), 0, &exact);
+    EXPECT_GT(exact.signal, 0.0);
+    EXPECT_EQ(0.0, exact.noise);
+  }
+}
+
+TEST_P(EncodeGroupsTest, SumsOfALongRun) {
+  // One value that outweighs the others, and a million more: rounding must not add up.
+  auto in = Bf16::random(1'000'003, 15, test::Specials::kNone);
+  in[17] = fp8::float_to_bf16(100.0f);
+  const std::vector<PreparedScale> scales = {prepare_scale(Format::kE4M3, 100.0f / 448)};
+  std::vector<std::uint8_t> codes(in.size()), truth;
+  const Distortion sums = reference<Bf16>(Format::kE4M3, in, scales, in.size(), truth);
+  Distortion measured;
+  kernels().encode_groups_bf16[0](in.data(), codes.data(), in.size(), scales.data(), in.size(), 0, &measured);
+  expect_near(sums.signal, measured.signal);
+  expect_near(sums.noise, measured.noise);
+}
+
+TEST_P(EncodeGroupsTest, MaximaOfColumns) {
+  for (std::size_t n = 0; n <= 130; ++n) {
+    const auto words = test::random_bf16(4 * n, n, test::Specials::kNonFinite);
+    const auto floats = test::random_f32(4 * n, n, test::Specials::kNonFinite);
+    const std::size_t padded = (n + kMaxBitsPad - 1) / kMaxBitsPad * kMaxBitsPad;
+    std::vector<std::uint16_t> largest16(padded), truth16(padded);
+    std::vector<std::uint32_t> largest32(padded), truth32(padded);
+    for (std::size_t row = 0; row < 4; ++row) {
+      const std::vector<std::uint16_t> words_of_row(words.data() + row * n, words.data() + (row + 1) * n);
+      const std::vector<float> floats_of_row(floats.data() + row * n, floats.data() + (row + 1) * n);
+      kernels().max_bits16(words_of_row.data(), n, largest16.data());
+      kernels().max_bits32(floats_of_row.data(), n, largest32.data());
+      for (std::size_t i = 0; i < n; ++i) {
+        truth16[i] = std::max(truth16[i], static_cast<std::uint16_t>(words_of_row[i] & 0x7FFF));
+        truth32[i] = std::max(truth32[i], std::bit_cast<std::uint32_t>(floats_of_row[i]) & 0x7FFFFFFFu);
+      }
+    }
+    ASSERT_EQ(truth16, largest16) << n;
+    ASSERT_EQ(truth32, largest32) << n;
+  }
+}
+
+}  // namespace
+}  // namespace octavo::cpu
