@@ -43,4 +43,28 @@ Status print_result(const CommonOptions& options, const std::string& human, cons
   return {};
 }
 
+Status print_streamed(const CommonOptions& options, const WriteText& human, const WriteText& json) {
+  if (!options.json_file.empty()) {
+    OCTAVO_ASSIGN(File file, File::create(options.json_file));
+    std::uint64_t at = 0;
+    OCTAVO_TRY(json([&](std::string_view part) {
+      at += part.size();
+      return file.write_at(at - part.size(), as_bytes(part));
+    }));
+    OCTAVO_TRY(file.sync());
+    OCTAVO_TRY(file.close());
+  }
+  const TextSink print = [](std::string_view part) -> Status {
+    if (std::fwrite(part.data(), 1, part.size(), stdout) == part.size()) return {};
+    return failure("standard output: write failed");
+  };
+  if (options.json) {
+    OCTAVO_TRY(json(print));
+  } else if (!options.quiet) {
+    OCTAVO_TRY(human(print));
+  }
+  if (std::fflush(stdout) != 0) return failure("standard output: write failed");
+  return {};
+}
+
 }  // namespace octavo::cli

@@ -9,6 +9,7 @@
 #include "octavo/base/json.h"
 #include "octavo/base/memory.h"
 #include "octavo/base/status.h"
+#include "octavo/base/text_sink.h"
 
 namespace octavo::cli {
 
@@ -34,6 +35,10 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 // Prints `human` to standard output, or `summary` when --json asks for it; writes --json-file. --quiet silences
 // `human` but never --json.
 Status print_result(const CommonOptions& options, const std::string& human, const Json& summary);
+
+// The same for texts that are too long to be held: made while they are printed.
+using WriteText = std::function<Status(const TextSink&)>;
+Status print_streamed(const CommonOptions& options, const WriteText& human, const WriteText& json);
 
 // One file a subcommand.
 void add_import(CLI::App& app, Action& action);

@@ -125,7 +125,9 @@ Outcome run_quantize(const QuantizeOptions& o) {
     return 0;
   }
   if (o.dry_run) {
-    OCTAVO_TRY(print_result(o.common, quant::format_plan(checkpoint, plan), quant::plan_json(checkpoint, plan)));
+    OCTAVO_TRY(print_streamed(
+        o.common, [&](const TextSink& sink) { return quant::write_plan_text(checkpoint, plan, sink); },
+        [&](const TextSink& sink) { return quant::write_plan_json(checkpoint, plan, sink); }));
     return 0;
   }
   quant::ExecuteOptions options;

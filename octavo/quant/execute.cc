@@ -284,9 +284,9 @@ class FolderSink final : public TensorSink {
   explicit FolderSink(const Plan& plan) : plan_(plan) {}
 
   Status create(FolderWriter& folder) {
-    for (const PlannedShard& shard : plan_.shards) {
-      OCTAVO_ASSIGN(File file, folder.create_file(shard.name, shard.bytes));
-      OCTAVO_TRY(file.write_at(0, as_bytes(shard.header)));
+    for (std::size_t s = 0; s < plan_.shards.size(); ++s) {
+      OCTAVO_ASSIGN(File file, folder.create_file(plan_.shards[s].name, plan_.shards[s].bytes));
+      OCTAVO_TRY(file.write_at(0, as_bytes(shard_header(plan_, s))));
       files_.push_back(std::move(file));
     }
     return {};
@@ -338,7 +338,7 @@ Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const st
   OCTAVO_ASSIGN(Summary summary, encode_tensors(checkpoint, plan, sink, with_window(options, kDefaultWindow)));
   OCTAVO_TRY(sink.finish());
   OCTAVO_TRY(folder.copy_files(checkpoint.dir(), checkpoint.other_files()));
-  if (plan.index_text) OCTAVO_TRY(folder.write_text("model.safetensors.index.json", *plan.index_text));
+  if (plan.has_index) OCTAVO_TRY(folder.write_text("model.safetensors.index.json", index_text(plan)));
   OCTAVO_TRY(folder.write_text("config.json", plan.config_text));
   OCTAVO_TRY(folder.commit());
   summary.seconds = seconds_since(start);

@@ -13,8 +13,8 @@ constexpr const char* kCompressedTensorsVersion = "0.20.0";
 constexpr const char* kHeadPattern = "re:.*lm_head$";
 
 // Unquantized linears, and the head whether or not it has a tensor (a tied head is still a module).
-std::vector<std::string> ignore_list(const ModuleLists& modules) {
-  std::vector<std::string> out;
+std::vector<std::string_view> ignore_list(const ModuleLists& modules) {
+  std::vector<std::string_view> out;
   const bool listed = std::find(modules.kept.begin(), modules.kept.end(), "lm_head") != modules.kept.end();
   if (modules.heads.empty() && !listed) out.emplace_back("lm_head");
   out.insert(out.end(), modules.kept.begin(), modules.kept.end());
@@ -72,7 +72,7 @@ Json activation_args(Activation activation, std::uint64_t group) {
   return nullptr;
 }
 
-Json config_group(const char* format, Json activations, std::vector<std::string> targets, Json weights) {
+Json config_group(const char* format, Json activations, std::vector<std::string_view> targets, Json weights) {
   return {{"format", format},
           {"input_activations", std::move(activations)},
           {"output_activations", nullptr},
@@ -87,15 +87,15 @@ Json compressed_tensors_config(const QuantSpec& spec, const ModuleLists& modules
 
   // The head and the modules that blocks do not fit go per channel; where that is the scheme itself, it is one group.
   const bool same = scheme.granularity == Granularity::kChannel;
-  std::vector<std::string> head_targets;
+  std::vector<std::string_view> head_targets;
   if (!modules.heads.empty()) {
     head_targets.emplace_back(kHeadPattern);
-    for (const std::string& head : modules.heads) {
+    for (const std::string_view head : modules.heads) {
       if (!head.ends_with("lm_head")) head_targets.push_back(head);
     }
   }
-  std::vector<std::string> targets = {"Linear"};
-  std::vector<std::string> channel_targets = modules.edge_channel;
+  std::vector<std::string_view> targets = {"Linear"};
+  std::vector<std::string_view> channel_targets = modules.edge_channel;
   // With two groups a class name would take the modules of both, and TensorRT-LLM refuses it: names instead.
   if (!modules.edge_channel.empty() || (!same && !modules.heads.empty())) targets = modules.quantized;
   auto& head_group = same ? targets : channel_targets;

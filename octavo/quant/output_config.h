@@ -1,7 +1,7 @@
 // The quantization_config that the output's config.json gains. Write side only: octavo/checkpoint/quantization.h reads.
 #pragma once
 
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/base/json.h"
@@ -9,12 +9,12 @@
 
 namespace octavo::quant {
 
-// Modules by what happens to them; names without ".weight".
+// Modules by what happens to them; names without ".weight", which are the checkpoint's.
 struct ModuleLists {
-  std::vector<std::string> quantized;     // in the scheme itself
-  std::vector<std::string> edge_channel;  // per channel instead of per block
-  std::vector<std::string> kept;          // linears left unquantized
-  std::vector<std::string> heads;         // output heads that are quantized
+  std::vector<std::string_view> quantized;     // in the scheme itself
+  std::vector<std::string_view> edge_channel;  // per channel instead of per block
+  std::vector<std::string_view> kept;          // linears left unquantized
+  std::vector<std::string_view> heads;         // output heads that are quantized
 };
 
 Json quantization_config(const QuantSpec& spec, const ModuleLists& modules);

@@ -11,6 +11,7 @@
 #include "octavo/checkpoint/model_config.h"
 #include "octavo/quant/module_kinds.h"
 #include "octavo/quant/output_config.h"
+#include "octavo/quant/plan_layout.h"
 #include "octavo/quant/selection.h"
 
 namespace octavo::quant {
@@ -31,9 +32,9 @@ bool divides(const WeightEncoding& e, const Shape& shape) {
 }
 
 // Name and shape of the scale: docs/formats.md, "Which name and shape".
-std::string scale_name(const std::string& weight, OutputFormat format, Granularity granularity) {
+std::string_view scale_suffix(OutputFormat format, Granularity granularity) {
   const bool inverse = format == OutputFormat::kFp8 && granularity == Granularity::kBlock;
-  return weight + (inverse ? "_scale_inv" : "_scale");
+  return inverse ? "_scale_inv" : "_scale";
 }
 
 Shape scale_shape(const Shape& weight, const WeightEncoding& e, OutputFormat format) {
@@ -52,13 +53,17 @@ class Planner {
     OCTAVO_ASSIGN(config_, parse_model_config(checkpoint_.config(), origin));
     OCTAVO_ASSIGN(selection_, select_tensors(checkpoint_, config_, plan_.spec));
     plan_.warnings = selection_.warnings;
+    strings_ = selection_.reasons;
     if (plan_.spec.edge == Edge::kChannel) find_edge_modules();
+    plan_.tensors.reserve(checkpoint_.tensors().size());
+    plan_.outputs.reserve(checkpoint_.tensors().size() + quantized_tensors());
     for (std::uint32_t i = 0; i < checkpoint_.tensors().size(); ++i) OCTAVO_TRY(plan_tensor(i));
     OCTAVO_TRY(lay_out_shards());
     plan_.config_text =
         set_top_level_key(checkpoint_.config_text(), "quantization_config", quantization_config(plan_.spec, modules_));
     plan_.source_bytes = checkpoint_.data_bytes();
     warn();
+    plan_.strings = std::move(strings_);
     return std::move(plan_);
   }
 
@@ -120,14 +125,15 @@ class Planner {
   Status plan_tensor(std::uint32_t index) {
     const CheckpointTensor& tensor = checkpoint_.tensors()[index];
     const Decision& decision = selection_.decisions[index];
-    const std::string module(module_name(tensor.name));
+    const std::string_view module = module_name(tensor.name);
     PlannedTensor planned;
     planned.source = index;
     planned.quantize = decision.quantize;
     planned.why = decision.why;
     planned.output = static_cast<std::uint32_t>(plan_.outputs.size());
     if (!decision.quantize) {
-      plan_.outputs.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.shard, 0, tensor.bytes, index});
+      plan_.outputs.push_back(
+          {strings_->add(tensor.name), tensor.dtype, tensor.shard, index, tensor.shape, 0, tensor.bytes});
       if (decision.linear) modules_.kept.push_back(module);
       note_fused_experts(tensor);
       plan_.tensors.push_back(std::move(planned));
@@ -139,12 +145,13 @@ class Planner {
     if (decision.head) {
       granularity = Granularity::kChannel;  // the one form of an FP8 head that every loader takes
       modules_.heads.push_back(module);
-    } else if (edge_.contains(module)) {
+    } else if (edge_.contains(std::string(module))) {
       granularity = Granularity::kChannel;
-      planned.why += fmt::format(", {} is not whole {}x{} blocks: per channel", shape_string(tensor.shape),
-                                 plan_.spec.scheme.block_n, plan_.spec.scheme.block_k);
+      planned.why = strings_->intern(fmt::format("{}, {} is not whole {}x{} blocks: per channel", decision.why,
+                                                 shape_string(tensor.shape), plan_.spec.scheme.block_n,
+                                                 plan_.spec.scheme.block_k));
       modules_.edge_channel.push_back(module);
-      plan_.edge_channel.push_back(module);
+      plan_.edge_channel.emplace_back(module);
     } else {
       modules_.quantized.push_back(module);
     }
@@ -152,22 +159,19 @@ class Planner {
     if (granularity == Granularity::kTensor) {
       // Engines requantize fused weights to the largest of their scales; equal scales make that a no-op.
       const auto number = static_cast<std::uint32_t>(shared_.size());
-      planned.shared = shared_.try_emplace(fused_key(module).value_or(module), number).first->second;
+      planned.shared = shared_.try_emplace(fused_key(module).value_or(std::string(module)), number).first->second;
     }
-    plan_.outputs.push_back({tensor.name, fp8_dtype(plan_.spec.dtype), tensor.shape, tensor.shard, 0, 0, index});
+    const std::string_view suffix = scale_suffix(plan_.spec.format, granularity);
+    const std::string_view name = strings_->add(tensor.name, suffix);  // the weight's own name is its beginning
+    if (checkpoint_.find(name) != nullptr) {
+      return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(name));
+    }
+    plan_.outputs.push_back({name.substr(0, name.size() - suffix.size()), fp8_dtype(plan_.spec.dtype), tensor.shard,
+                             index, tensor.shape, 0, 0});
     planned.scale = static_cast<std::uint32_t>(plan_.outputs.size());
     const DType scale_dtype = planned.encoding->scale_dtype == fp8::ScaleDType::kBF16 ? DType::kBF16 : DType::kF32;
-    OutputTensor scale{scale_name(tensor.name, plan_.spec.format, granularity),
-                       scale_dtype,
-                       scale_shape(tensor.shape, *planned.encoding, plan_.spec.format),
-                       tensor.shard,
-                       0,
-                       0,
-                       index};
-    if (checkpoint_.find(scale.name) != nullptr) {
-      return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(scale.name));
-    }
-    plan_.outputs.push_back(std::move(scale));
+    plan_.outputs.push_back({name, scale_dtype, tensor.shard, index,
+                             scale_shape(tensor.shape, *planned.encoding, plan_.spec.format), 0, 0});
     plan_.tensors.push_back(std::move(planned));
     return {};
   }
@@ -178,39 +182,35 @@ class Planner {
     constexpr std::string_view kExperts = ".experts";
     const std::size_t at = tensor.name.find(kExperts);
     if (at == std::string::npos) return;
-    const std::string module = tensor.name.substr(0, at + kExperts.size());
-    if (expert_modules_.insert(module).second) modules_.kept.push_back(module);
+    const auto module = std::string_view(tensor.name).substr(0, at + kExperts.size());
+    const auto [it, added] = expert_modules_.emplace(module);
+    if (added) modules_.kept.push_back(*it);
     expert_bytes_ += tensor.bytes;
   }
 
+  std::size_t quantized_tensors() const {
+    const auto& decisions = selection_.decisions;
+    return static_cast<std::size_t>(
+        std::count_if(decisions.begin(), decisions.end(), [](const Decision& d) { return d.quantize; }));
+  }
+
+  // A checkpoint's names differ, and those of scales end otherwise: so the names of the outputs differ too.
   Status lay_out_shards() {
-    std::unordered_map<std::string, std::size_t> place;  // output name -> index
-    std::vector<std::vector<TensorEntry>> entries(checkpoint_.shards().size());
-    for (std::size_t i = 0; i < plan_.outputs.size(); ++i) {
-      const OutputTensor& out = plan_.outputs[i];
-      if (!place.emplace(out.name, i).second) return failure("tensor \"{}\" stands in two shards", printable(out.name));
-      entries[out.shard].push_back({out.name, out.dtype, out.shape, 0, 0});
-    }
-    std::map<std::string, std::string> weight_map;
-    for (std::size_t s = 0; s < entries.size(); ++s) {
-      const Shard& shard = checkpoint_.shards()[s];
-      auto metadata = shard.metadata;
-      metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
-      OCTAVO_ASSIGN(std::string header, lay_out_safetensors(entries[s], metadata).context(shard.name));
-      std::uint64_t data = 0;
-      for (const TensorEntry& entry : entries[s]) {
-        OutputTensor& out = plan_.outputs[place.at(entry.name)];
-        out.offset = header.size() + entry.begin;
-        out.bytes = entry.bytes();
-        data = std::max(data, entry.end);
-        if (checkpoint_.has_index()) weight_map.emplace(entry.name, shard.name);
-      }
-      plan_.output_bytes += data;
-      plan_.shards.push_back({shard.name, std::move(header), 0});
-      plan_.shards.back().bytes = plan_.shards.back().header.size() + data;
+    std::uint32_t first = 0;
+    for (std::uint32_t s = 0; s < checkpoint_.shards().size(); ++s) {
+      PlannedShard shard;
+      shard.name = checkpoint_.shards()[s].name;
+      shard.metadata = checkpoint_.shards()[s].metadata;
+      shard.metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
+      shard.first = first;
+      while (first < plan_.outputs.size() && plan_.outputs[first].shard == s) ++first;
+      shard.count = first - shard.first;
+      OCTAVO_TRY(lay_out_shard(plan_, shard).context(shard.name));
+      plan_.output_bytes += shard.bytes - shard.header_bytes;
+      plan_.shards.push_back(std::move(shard));
     }
     plan_.shared_scales = static_cast<std::uint32_t>(shared_.size());
-    if (checkpoint_.has_index()) plan_.index_text = format_shard_index(plan_.output_bytes, weight_map);
+    plan_.has_index = checkpoint_.has_index();
     return {};
   }
 
@@ -323,9 +323,10 @@ class Planner {
   const Checkpoint& checkpoint_;
   ModelConfig config_;
   Selection selection_;
+  std::shared_ptr<StringPool> strings_;
   ModuleLists modules_;
   std::unordered_set<std::string> edge_;
-  std::unordered_set<std::string> expert_modules_;
+  std::unordered_set<std::string_view> expert_modules_;
   std::uint64_t expert_bytes_ = 0;
   std::unordered_map<std::string, std::uint32_t> shared_;  // fused key -> number
   Plan plan_;

@@ -1,6 +1,7 @@
 // A plan for people and for programs: --dry-run, --dry-run --json, --explain.
 #include <algorithm>
 
+#include "octavo/base/json.h"
 #include "octavo/base/name_matcher.h"
 #include "octavo/base/text.h"
 #include "octavo/quant/plan.h"
@@ -33,56 +34,71 @@ std::string totals(const Plan& plan) {
 
 }  // namespace
 
-std::string format_plan(const Checkpoint& checkpoint, const Plan& plan) {
+Status write_plan_text(const Checkpoint& checkpoint, const Plan& plan, const TextSink& sink) {
   std::size_t width = 0;
   for (const CheckpointTensor& tensor : checkpoint.tensors()) width = std::max(width, printable(tensor.name).size());
-  std::string out;
+  BufferedText out(sink);
   for (const PlannedTensor& planned : plan.tensors) {
     const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
-    out += fmt::format("{:<8} {:<{}}  {} {}", planned.quantize ? "quantize" : "keep", printable(tensor.name), width,
-                       dtype_name(tensor.dtype), shape_string(tensor.shape));
-    if (planned.quantize) out += " -> " + describe_outputs(plan, planned);
-    out += fmt::format("  ({})\n", planned.why);
+    out.text() += fmt::format("{:<8} {:<{}}  {} {}", planned.quantize ? "quantize" : "keep", printable(tensor.name),
+                              width, dtype_name(tensor.dtype), shape_string(tensor.shape));
+    if (planned.quantize) out.text() += " -> " + describe_outputs(plan, planned);
+    out.text() += fmt::format("  ({})\n", planned.why);
+    OCTAVO_TRY(out.more());
   }
-  out += fmt::format("\n{} as {}: {}\n", plan.spec.scheme.name, format_name(plan.spec.format), totals(plan));
-  return out;
+  out.text() += fmt::format("\n{} as {}: {}\n", plan.spec.scheme.name, format_name(plan.spec.format), totals(plan));
+  return out.finish();
 }
 
-Json plan_json(const Checkpoint& checkpoint, const Plan& plan) {
-  Json tensors = Json::array();
-  for (const PlannedTensor& planned : plan.tensors) {
+// As print_result() prints Json, but a tensor at a time: a tree would take some kilobytes for each.
+Status write_plan_json(const Checkpoint& checkpoint, const Plan& plan, const TextSink& sink) {
+  Json root = {{"scheme", plan.spec.scheme.name},   {"format", format_name(plan.spec.format)},
+               {"source_bytes", plan.source_bytes}, {"output_bytes", plan.output_bytes},
+               {"quantized", plan.quantized},       {"kept", plan.tensors.size() - plan.quantized},
+               {"warnings", plan.warnings}};
+  const auto print = [](const Json& json) {
+    return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  };
+  BufferedText out(sink);
+  out.text() = print(root);
+  out.text().resize(out.text().size() - 2);  // without the "\n}"
+  out.text() += ",\n  \"tensors\": [";
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    const PlannedTensor& planned = plan.tensors[i];
     const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
     Json outputs = Json::array();
-    const auto add = [&](const OutputTensor& out) {
-      outputs.push_back({{"name", out.name},
-                         {"dtype", dtype_name(out.dtype)},
-                         {"shape", out.shape},
-                         {"shard", plan.shards[out.shard].name}});
+    const auto add = [&](const OutputTensor& output) {
+      outputs.push_back({{"name", output.name},
+                         {"dtype", dtype_name(output.dtype)},
+                         {"shape", output.shape},
+                         {"shard", plan.shards[output.shard].name}});
     };
     add(plan.outputs[planned.output]);
     if (planned.scale) add(plan.outputs[*planned.scale]);
-    tensors.push_back({{"name", tensor.name},
-                       {"dtype", dtype_name(tensor.dtype)},
-                       {"shape", tensor.shape},
-                       {"action", planned.quantize ? "quantize" : "keep"},
-                       {"why", planned.why},
-                       {"outputs", std::move(outputs)}});
+    const std::string entry = print({{"name", tensor.name},
+                                     {"dtype", dtype_name(tensor.dtype)},
+                                     {"shape", tensor.shape},
+                                     {"action", planned.quantize ? "quantize" : "keep"},
+                                     {"why", planned.why},
+                                     {"outputs", std::move(outputs)}});
+    out.text() += i == 0 ? "\n    " : ",\n    ";
+    for (const char c : entry) {
+      out.text() += c;
+      if (c == '\n') out.text() += "    ";
+    }
+    OCTAVO_TRY(out.more());
   }
-  return {{"scheme", plan.spec.scheme.name},   {"format", format_name(plan.spec.format)},
-          {"source_bytes", plan.source_bytes}, {"output_bytes", plan.output_bytes},
-          {"quantized", plan.quantized},       {"kept", plan.tensors.size() - plan.quantized},
-          {"warnings", plan.warnings},         {"tensors", std::move(tensors)}};
+  out.text() += plan.tensors.empty() ? "]\n}\n" : "\n  ]\n}\n";
+  return out.finish();
 }
 
 Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, const std::string& name) {
   OCTAVO_ASSIGN(const NameMatcher matcher, NameMatcher::compile({name}, /*globs=*/true));
   std::string out;
-  std::vector<std::string> names;
   for (const PlannedTensor& planned : plan.tensors) {
     const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
     OCTAVO_ASSIGN(const bool tensor_hit, matcher.matches(tensor.name));
     OCTAVO_ASSIGN(const bool module_hit, matcher.matches(module_name(tensor.name)));
-    names.emplace_back(tensor.name);
     if (!tensor_hit && !module_hit) continue;
     out += fmt::format("{}: {} {} in {}\n  {}: {}\n", printable(tensor.name), dtype_name(tensor.dtype),
                        shape_string(tensor.shape), checkpoint.shards()[tensor.shard].name,
@@ -98,6 +114,8 @@ Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, cons
     }
   }
   if (out.empty()) {
+    std::vector<std::string> names;
+    for (const CheckpointTensor& tensor : checkpoint.tensors()) names.push_back(tensor.name);
     return usage_error("--explain {}: no such tensor{}{}", printable(name),
                        name == "lm_head" ? " (a head that is tied to the embedding has none)" : "",
                        did_you_mean(name, names, 3));

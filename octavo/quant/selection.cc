@@ -45,6 +45,7 @@ class Selector {
   Result<Selection> run() {
     OCTAVO_ASSIGN(ignore_, NameMatcher::compile(spec_.ignore, /*globs=*/true));
     OCTAVO_ASSIGN(only_, NameMatcher::compile(spec_.only, /*globs=*/true));
+    out_.decisions.reserve(checkpoint_.tensors().size());
     ignore_used_.assign(spec_.ignore.size(), false);
     only_used_.assign(spec_.only.size(), false);
     find_layers();
@@ -127,9 +128,9 @@ class Selector {
     return d;
   }
 
-  static Decision kept(Decision d, std::string why) {
+  Decision kept(Decision d, std::string_view why) const {
     d.quantize = false;
-    d.why = std::move(why);
+    d.why = out_.reasons->intern(why);
     return d;
   }
 
@@ -154,7 +155,7 @@ class Selector {
       if (!d.head) return kept(d, "outside the decoder layers");
       if (!spec_.lm_head) return kept(d, "output head (--lm-head quantizes it)");
       d.quantize = true;
-      d.why = "output head, --lm-head";
+      d.why = out_.reasons->intern("output head, --lm-head");
       return d;
     }
     const auto container = containers_.find(layer->container);
@@ -167,7 +168,7 @@ class Selector {
       return kept(d, fmt::format("{} stores Conv1D weights transposed", config_.model_type));
     }
     d.quantize = true;
-    d.why = fmt::format("linear of layer {}", layer->index);
+    d.why = out_.reasons->intern(fmt::format("linear of layer {}", layer->index));
     return d;
   }
 
@@ -287,7 +288,7 @@ class Selector {
     }
     if (std::any_of(decisions.begin(), decisions.end(), [](const Decision& d) { return d.quantize; })) return {};
     // Say what kept the linears, the commonest reason first.
-    std::unordered_map<std::string, std::size_t> reasons;
+    std::unordered_map<std::string_view, std::size_t> reasons;
     for (const Decision& d : decisions) {
       if (d.linear || d.why == "already FP8") ++reasons[d.why];
     }

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "octavo/base/string_pool.h"
 #include "octavo/checkpoint/checkpoint.h"
 #include "octavo/checkpoint/model_config.h"
 #include "octavo/quant/spec.h"
@@ -18,12 +20,14 @@ struct Decision {
   bool quantize = false;
   bool head = false;    // the output head (quantized only with QuantSpec::lm_head)
   bool linear = false;  // a 2-D weight that loaders hold in a linear layer: listed as ignored when kept
-  std::string why;      // "linear of decoder layer 3", "embedding", "--ignore re:.*o_proj", ...
+  // "linear of layer 3", "embedding", "--ignore re:.*o_proj", ...: in Selection::reasons
+  std::string_view why;
 };
 
 struct Selection {
   std::vector<Decision> decisions;  // one per Checkpoint::tensors(), same order
   std::vector<std::string> warnings;
+  std::shared_ptr<StringPool> reasons = std::make_shared<StringPool>();
 };
 
 // An error when a pattern is malformed or nothing is left to quantize.

@@ -82,15 +82,16 @@ TEST(Plan, EveryByteOfEveryFileBelongsToOneTensor) {
       if (out.shard == s) spans.emplace_back(out.offset, out.offset + out.bytes);
     }
     std::sort(spans.begin(), spans.end());
-    std::uint64_t at = plan.shards[s].header.size();
+    std::uint64_t at = plan.shards[s].header_bytes;
+    EXPECT_EQ(shard_header(plan, s).size(), at);
     for (const auto& [begin, end] : spans) {
       EXPECT_EQ(begin, at);
       at = end;
     }
     EXPECT_EQ(at, plan.shards[s].bytes);
   }
-  ASSERT_TRUE(plan.index_text.has_value());
-  const Json index = Json::parse(*plan.index_text);
+  ASSERT_TRUE(plan.has_index);
+  const Json index = Json::parse(index_text(plan));
   EXPECT_EQ(index["weight_map"].size(), plan.outputs.size());
   EXPECT_EQ(index["metadata"]["total_size"], plan.output_bytes);
 }
@@ -270,7 +271,10 @@ TEST(Plan, JsonHasOneEntryPerSourceTensor) {
   TempDir dir;
   const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
   const Plan plan = plan_of(checkpoint, make_spec("dynamic", "").value());
-  const Json json = plan_json(checkpoint, plan);
+  const std::string text =
+      collect_text([&](const TextSink& sink) { return write_plan_json(checkpoint, plan, sink); }).value();
+  const Json json = Json::parse(text);
+  EXPECT_EQ(text, json.dump(2) + "\n");
   ASSERT_EQ(json["tensors"].size(), checkpoint.tensors().size());
   for (const Json& tensor : json["tensors"]) {
     const bool quantize = tensor["action"] == "quantize";
@@ -278,7 +282,8 @@ TEST(Plan, JsonHasOneEntryPerSourceTensor) {
     EXPECT_EQ(tensor["outputs"].size(), quantize ? 2u : 1u);
     EXPECT_FALSE(tensor["why"].get<std::string>().empty());
   }
-  EXPECT_NE(format_plan(checkpoint, plan).find("linear of layer 1"), std::string::npos);
+  const auto table = collect_text([&](const TextSink& sink) { return write_plan_text(checkpoint, plan, sink); });
+  EXPECT_NE(table.value().find("linear of layer 1"), std::string::npos);
 }
 
 TEST(Plan, Explain) {
