@@ -45,6 +45,7 @@ void add_import(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
 void add_dequantize(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_merge(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);
 void add_chat(CLI::App& app, Action& action);

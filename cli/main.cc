@@ -6,13 +6,16 @@
 #include <new>
 
 #include "cli/command.h"
+#include "cli/interrupt.h"
 #include "octavo/base/text.h"
+#include "octavo/base/version.h"
 
 namespace octavo::cli {
 namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitSignal = 128;  // and the signal's number, as shells say it
 
 // CLI11's help without its doubled blank lines.
 class Formatter final : public CLI::Formatter {
@@ -78,13 +81,14 @@ void print_error(std::string_view command, std::string_view message) {
 int run(int argc, char** argv) {
   CLI::App app{"Octavo takes large language models from BF16 to FP8 and runs them there."};
   app.name("octavo");
-  app.set_version_flag("--version", std::string("octavo ") + OCTAVO_VERSION);
+  app.set_version_flag("--version", fmt::format("octavo {}", version()));
   app.require_subcommand(0, 1);
   app.formatter(std::make_shared<Formatter>());
   app.get_formatter()->column_width(34);
   app.footer(
       "Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
-      "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage.\n"
+      "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage,\n"
+      "130 and 143 stopped by Ctrl-C or SIGTERM.\n"
       "OCTAVO_ISA=scalar|avx2|avx512 forces the kernels of an instruction set.");
   Action action;
   add_import(app, action);
@@ -92,6 +96,7 @@ int run(int argc, char** argv) {
   add_verify(app, action);
   add_inspect(app, action);
   add_dequantize(app, action);
+  add_merge(app, action);
   add_tokenize(app, action);
   add_detokenize(app, action);
   add_template(app, action);
@@ -120,7 +125,11 @@ int run(int argc, char** argv) {
   const Outcome outcome = action();
   if (outcome.ok()) return *outcome;
   print_error(command, outcome.error().message);
-  return outcome.error().kind == ErrorKind::kUsage ? kExitUsage : kExitFailure;
+  switch (outcome.error().kind) {
+    case ErrorKind::kUsage: return kExitUsage;
+    case ErrorKind::kInterrupted: return kExitSignal + interrupt_signal().load();
+    default: return kExitFailure;
+  }
 }
 
 }  // namespace

@@ -54,10 +54,16 @@ void ProgressBar::advance(std::uint64_t bytes, std::string_view item) {
   draw(done, item);
 }
 
+void ProgressBar::skip(std::uint64_t bytes) {
+  skipped_.fetch_add(bytes, std::memory_order_relaxed);
+  done_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
 void ProgressBar::draw(std::uint64_t done, std::string_view item) {
   const std::lock_guard lock(mutex_);
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+  const std::uint64_t now = done - std::min(done, skipped_.load(std::memory_order_relaxed));
+  const double rate = seconds > 0 ? static_cast<double>(now) / seconds : 0;
   const std::uint64_t total = total_.load(std::memory_order_relaxed);
   const std::uint64_t left = total > done ? total - done : 0;
   const double percent = total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0;

@@ -26,6 +26,7 @@ class ProgressBar final : public ProgressSink {
   ~ProgressBar() override;  // clears the redrawn line
 
   void advance(std::uint64_t bytes, std::string_view item) override;
+  void skip(std::uint64_t bytes) override;
   // For work whose size is known only after it has begun.
   void set_total(std::uint64_t total) { total_.store(total, std::memory_order_relaxed); }
 
@@ -39,6 +40,7 @@ class ProgressBar final : public ProgressSink {
   const bool terminal_;
   const Clock::time_point start_ = Clock::now();
   std::atomic<std::uint64_t> done_{0};
+  std::atomic<std::uint64_t> skipped_{0};      // of done_: by an earlier run
   std::atomic<std::int64_t> next_draw_ms_{0};  // since start_
   std::mutex mutex_;                           // held while drawing
   bool drawn_ = false;

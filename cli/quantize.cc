@@ -1,9 +1,14 @@
 // octavo quantize: flags to a QuantSpec, plan, execute, summary.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <limits>
 
 #include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/job_flags.h"
 #include "cli/progress_bar.h"
 #include "cli/quant_options.h"
 #include "octavo/base/cpu.h"
@@ -21,8 +26,9 @@ struct QuantizeOptions {
   std::string scheme = "dynamic", format, dtype = "e4m3", scale_dtype, block, edge = "partial", nonfinite = "error";
   KeepOptions keep;
   std::vector<std::string> only;
-  bool lm_head = false, pow2_scales = false, direct = false, dry_run = false;
+  bool lm_head = false, pow2_scales = false, direct = false, dry_run = false, sqnr = false;
   std::string explain;
+  JobFlags job;
 };
 
 // "128x128" or "128,128"; one number is both.
@@ -65,8 +71,38 @@ Result<quant::QuantSpec> make_spec(const QuantizeOptions& o) {
   return spec;
 }
 
-std::string format_summary(const quant::Plan& plan, const quant::Summary& s, const std::string& out) {
-  const double gb_per_s = static_cast<double>(s.source_bytes) / 1e9 / s.seconds;
+// In dB; nothing lost is infinite.
+double sqnr(const quant::Distortion& d) {
+  return d.noise > 0 ? 10.0 * std::log10(d.signal / d.noise) : std::numeric_limits<double>::infinity();
+}
+
+// Read by this run, not by one before it.
+double gb_per_second(const quant::Summary& s) {
+  return s.seconds > 0 ? static_cast<double>(s.part_bytes - s.resumed_bytes) / 1e9 / s.seconds : 0;
+}
+
+// What was lost by kind of module, and where most of it.
+std::string format_sqnr(const quant::Summary& s) {
+  constexpr std::size_t kWorst = 5;
+  std::string text = "  SQNR\n";
+  for (const auto& kind : s.kinds) {
+    text += fmt::format("    {:<12} {:6.2f} dB over {} weights\n", printable(kind.kind), sqnr(kind.distortion),
+                        kind.tensors);
+  }
+  auto worst = s.distortions;
+  std::stable_sort(worst.begin(), worst.end(),
+                   [](const auto& a, const auto& b) { return sqnr(a.distortion) < sqnr(b.distortion); });
+  if (worst.size() > kWorst) worst.resize(kWorst);
+  if (!worst.empty()) text += "    lowest:\n";
+  for (const auto& module : worst) {
+    text += fmt::format("    {:6.2f} dB  {}\n", sqnr(module.distortion), printable(module.module));
+  }
+  return text;
+}
+
+std::string format_summary(const QuantizeOptions& o, const quant::Plan& plan, const quant::Summary& s) {
+  const std::string& out = o.out;
+  if (s.already_finished) return fmt::format("{}: finished already; nothing to do\n", out);
   std::string text = fmt::format("{}: {} weights to FP8 ({}, {}), {} tensors kept\n", out, s.quantized,
                                  plan.spec.scheme.name, quant::format_name(plan.spec.format), s.kept);
   text += fmt::format("  bytes        {} -> {} ({:.1f} %)\n", human_bytes(s.source_bytes), human_bytes(s.output_bytes),
@@ -77,35 +113,53 @@ std::string format_summary(const quant::Plan& plan, const quant::Summary& s, con
     high = std::max(high, kind.max_scale);
   }
   text += fmt::format("  scales       {:.3g} .. {:.3g}\n", low, high);
-  text += fmt::format("  time         {:.2f} s, {:.2f} GB/s of source\n", s.seconds, gb_per_s);
+  text += fmt::format("  time         {:.2f} s, {:.2f} GB/s of source\n", s.seconds, gb_per_second(s));
+  if (s.resumed_bytes > 0) {
+    text += fmt::format("  resumed      {} of {} had been done before\n", human_bytes(s.resumed_bytes),
+                        human_bytes(s.part_bytes));
+  }
   text += fmt::format("  peak memory  {}\n", human_bytes(peak_memory()));
   if (s.zeroed > 0) text += fmt::format("  zeroed       {} values that were NaN or infinite\n", s.zeroed);
   for (const std::string& module : plan.edge_channel) {
     text += fmt::format("  per channel  {} (does not fit whole blocks)\n", printable(module));
   }
-  return text;
+  if (o.sqnr) text += format_sqnr(s);
+  return text + missing_text(o.job, s.missing_parts, out);
 }
 
-Json summary_json(const quant::Plan& plan, const quant::Summary& s, const std::string& out) {
+// JSON has no infinity.
+Json sqnr_json(const quant::Distortion& d) { return d.noise > 0 ? Json(sqnr(d)) : Json(nullptr); }
+
+Json summary_json(const QuantizeOptions& o, const quant::Plan& plan, const quant::Summary& s) {
   Json kinds = Json::array();
   for (const auto& kind : s.kinds) {
     kinds.push_back(
         {{"kind", kind.kind}, {"tensors", kind.tensors}, {"min_scale", kind.min_scale}, {"max_scale", kind.max_scale}});
+    if (o.sqnr) kinds.back()["sqnr_db"] = sqnr_json(kind.distortion);
   }
-  return {{"output", out},
-          {"scheme", plan.spec.scheme.name},
-          {"format", quant::format_name(plan.spec.format)},
-          {"quantized", s.quantized},
-          {"kept", s.kept},
-          {"source_bytes", s.source_bytes},
-          {"output_bytes", s.output_bytes},
-          {"seconds", s.seconds},
-          {"gb_per_s", static_cast<double>(s.source_bytes) / 1e9 / s.seconds},
-          {"peak_memory_bytes", peak_memory()},
-          {"zeroed", s.zeroed},
-          {"edge_channel", plan.edge_channel},
-          {"kinds", std::move(kinds)},
-          {"warnings", plan.warnings}};
+  Json out = {{"output", o.out},
+              {"already_finished", s.already_finished},
+              {"scheme", plan.spec.scheme.name},
+              {"format", quant::format_name(plan.spec.format)},
+              {"quantized", s.quantized},
+              {"kept", s.kept},
+              {"source_bytes", s.source_bytes},
+              {"output_bytes", s.output_bytes},
+              {"seconds", s.seconds},
+              {"gb_per_s", gb_per_second(s)},
+              {"resumed_bytes", s.resumed_bytes},
+              {"missing_parts", s.missing_parts},
+              {"peak_memory_bytes", peak_memory()},
+              {"zeroed", s.zeroed},
+              {"edge_channel", plan.edge_channel},
+              {"kinds", std::move(kinds)},
+              {"warnings", plan.warnings}};
+  if (!o.sqnr) return out;
+  Json& modules = out["sqnr"] = Json::array();
+  for (const auto& module : s.distortions) {
+    modules.push_back({{"module", module.module}, {"db", sqnr_json(module.distortion)}});
+  }
+  return out;
 }
 
 Outcome run_quantize(const QuantizeOptions& o) {
@@ -114,6 +168,7 @@ Outcome run_quantize(const QuantizeOptions& o) {
   if (o.common.json && !o.explain.empty()) {
     return usage_error("--explain prints text; --dry-run --json has every tensor with its reason");
   }
+  OCTAVO_TRY(parse_memory(o.job.memory));
   const bool writes = !o.dry_run && o.explain.empty();
   if (writes && o.out.empty()) return usage_error("-o OUT is missing: where the FP8 model goes");
   OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
@@ -133,13 +188,21 @@ Outcome run_quantize(const QuantizeOptions& o) {
   quant::ExecuteOptions options;
   options.threads = worker_count(o.common.threads);
   options.isa = isa;
+  options.sqnr = o.sqnr;
+  options.stop = &interrupt_signal();
+  OCTAVO_ASSIGN(const JobSetup setup,
+                set_up_job(o.job, checkpoint.tensors().size(), plan.source_bytes + plan.output_bytes, options.threads));
+  options.window_bytes = setup.window_bytes;
+  catch_interrupts();
   quant::Summary summary;
   {
     ProgressBar progress("quantize", plan.source_bytes, o.common.quiet);
     options.progress = &progress;
-    OCTAVO_ASSIGN(summary, quant::execute(checkpoint, plan, o.out, options));
+    auto result = quant::execute(checkpoint, plan, o.out, options, setup.job);
+    if (!result.ok() && result.error().kind == ErrorKind::kInterrupted) return interrupted(o.out);
+    OCTAVO_ASSIGN(summary, std::move(result));
   }
-  OCTAVO_TRY(print_result(o.common, format_summary(plan, summary, o.out), summary_json(plan, summary, o.out)));
+  OCTAVO_TRY(print_result(o.common, format_summary(o, plan, summary), summary_json(o, plan, summary)));
   return 0;
 }
 
@@ -151,7 +214,7 @@ void add_quantize(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "quantize", "Write a model folder in FP8, streaming, in bounded memory",
                                   "octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");
   command->add_option("MODEL", o.source, "Hugging Face model folder (safetensors)")->required()->option_text(" ");
-  command->add_option("-o,--output", o.out, "folder to write; must not exist, or be empty")->option_text("OUT");
+  command->add_option("-o,--output", o.out, "folder to write; OUT.partial until it is whole")->option_text("OUT");
 
   command
       ->add_option("--scheme", o.scheme,
@@ -193,10 +256,14 @@ void add_quantize(CLI::App& app, Action& action) {
       ->option_text("HOW")
       ->group("Numbers");
 
+  command->add_flag("--sqnr", o.sqnr, "measure what quantization does to each weight: signal to noise in dB")
+      ->group("Numbers");
+
   command->add_flag("--dry-run", o.dry_run, "print the plan, write nothing")->group("Run");
   command->add_option("--explain", o.explain, "say what happens to a tensor, and why; write nothing")
       ->option_text("NAME")
       ->group("Run");
+  add_job_flags(*command, o.job, true);
   add_common_options(*command, o.common);
   command->footer("Legal pairs of --scheme and --format, and who loads them:\n" + quant::legal_pairs_table() +
                   "\nExample:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme block");

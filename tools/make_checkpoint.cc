@@ -3,12 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "octavo/base/file.h"
 #include "octavo/base/json.h"
-#include "octavo/checkpoint/folder_writer.h"
 #include "octavo/checkpoint/safetensors.h"
 #include "tests/support/random_tensor.h"
 
@@ -101,13 +102,15 @@ Status make(const Options& o) {
     total += bytes;
     shards.back().push_back(tensor);
   }
-  OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(o.out, {}));
+  const std::filesystem::path folder = o.out;
+  std::error_code error;
+  if (!std::filesystem::create_directories(folder, error)) return failure("{}: exists or cannot be made", o.out);
   std::map<std::string, std::string> weight_map;
   for (std::size_t s = 0; s < shards.size(); ++s) {
     const std::string name = shards.size() == 1 ? std::string("model.safetensors")
                                                 : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
     OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(shards[s], {{"format", "pt"}}));
-    OCTAVO_ASSIGN(File file, folder.create_file(name, header.size() + shards[s].back().end));
+    OCTAVO_ASSIGN(File file, File::create(folder / name));
     OCTAVO_TRY(file.write_at(0, as_bytes(header)));
     for (std::size_t i = 0; i < shards[s].size(); ++i) {
       OCTAVO_TRY(fill(file, shards[s][i], header.size(), o.seed + s * 1'000'003 + i));
@@ -116,10 +119,9 @@ Status make(const Options& o) {
     OCTAVO_TRY(file.close());
   }
   if (shards.size() > 1) {
-    OCTAVO_TRY(folder.write_text("model.safetensors.index.json", format_shard_index(total, weight_map)));
+    OCTAVO_TRY(write_text_file(folder / "model.safetensors.index.json", format_shard_index(total, weight_map)));
   }
-  OCTAVO_TRY(folder.write_text("config.json", config_of(o)));
-  return folder.commit();
+  return write_text_file(folder / "config.json", config_of(o));
 }
 
 }  // namespace

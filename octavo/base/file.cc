@@ -67,6 +67,12 @@ Result<File> File::create(const std::filesystem::path& path) {
   return File(fd, path, 0);
 }
 
+Result<File> File::open_or_create(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return failure("{}: cannot create: {}", path.string(), system_message(errno));
+  return File(fd, path, 0);
+}
+
 File::File(File&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), size_(std::exchange(other.size_, 0)) {}
 
@@ -142,6 +148,15 @@ Status File::sync_data() {
 #endif
 }
 
+void File::start_writeback(std::uint64_t offset, std::uint64_t bytes) const {
+#ifdef __linux__
+  ::sync_file_range(fd_, static_cast<off64_t>(offset), static_cast<off64_t>(bytes), SYNC_FILE_RANGE_WRITE);
+#else
+  static_cast<void>(offset);
+  static_cast<void>(bytes);
+#endif
+}
+
 void File::expect_sequential() const {
 #ifdef __linux__
   ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -174,6 +189,12 @@ Status File::lock() {
     return failure("{}: cannot lock: {}", path_.string(), system_message(errno));
   }
   return {};
+}
+
+bool File::is_at(const std::filesystem::path& path) const {
+  struct stat mine {}, there {};
+  return ::fstat(fd_, &mine) == 0 && ::stat(path.c_str(), &there) == 0 && mine.st_dev == there.st_dev &&
+         mine.st_ino == there.st_ino;
 }
 
 Status File::close() {

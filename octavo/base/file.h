@@ -38,8 +38,9 @@ class MemorySource final : public ByteSource {
 class File final : public ByteSource {
  public:
   static Result<File> open_read(const std::filesystem::path& path);
-  static Result<File> open_update(const std::filesystem::path& path);  // must exist; read and write
-  static Result<File> create(const std::filesystem::path& path);       // truncates; read and write
+  static Result<File> open_update(const std::filesystem::path& path);     // must exist; read and write
+  static Result<File> create(const std::filesystem::path& path);          // truncates; read and write
+  static Result<File> open_or_create(const std::filesystem::path& path);  // for locks
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -58,12 +59,16 @@ class File final : public ByteSource {
   Status reserve();
   Status sync();       // data and metadata are on the disk after it
   Status sync_data();  // the same for data and the size, without times
+  // Asks that what was written to a range goes to the disk soon, and does not wait for it.
+  void start_writeback(std::uint64_t offset, std::uint64_t bytes) const;
   // Hints: read ahead from front to back; drop what is cached of a range (of written data: what has been synced).
   void expect_sequential() const;
   void drop_cache(std::uint64_t offset, std::uint64_t bytes) const;
   // Takes an exclusive lock that ends when this file closes. False when another open file has it.
   bool try_lock();
-  Status lock();   // the same, waiting
+  Status lock();  // the same, waiting
+  // Whether the path still leads to this very file.
+  bool is_at(const std::filesystem::path& path) const;
   Status close();  // reports what the destructor would swallow
 
  private:

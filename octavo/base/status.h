@@ -12,7 +12,8 @@
 namespace octavo {
 
 // Usage: the command was wrong (exit code 2). Failure: the command was right, the work failed (exit code 1).
-enum class ErrorKind { kUsage, kFailure };
+// Interrupted: somebody asked it to stop (exit code 128 + signal).
+enum class ErrorKind { kUsage, kFailure, kInterrupted };
 
 struct Error {
   ErrorKind kind = ErrorKind::kFailure;

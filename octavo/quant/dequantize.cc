@@ -9,7 +9,8 @@
 
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/checkpoint/folder_writer.h"
+#include "octavo/checkpoint/job_inputs.h"
+#include "octavo/checkpoint/output_job.h"
 #include "octavo/checkpoint/quantization.h"
 #include "octavo/fp8/half.h"
 #include "octavo/quant/schedule.h"
@@ -17,7 +18,9 @@
 namespace octavo::quant {
 namespace {
 
-constexpr std::uint64_t kPieceElements = 1ull << 20;  // codes a worker holds at a time
+// A code in memory: itself, at most four bytes of result, and in the worst case (one scale a code) eight of scales.
+constexpr std::uint64_t kWindowPerCode = 13;
+constexpr std::uint64_t kPieceCodes = 512 << 10;  // what a worker holds at a time stays in the second-level cache
 
 fp8::Format format_of(DType dtype) {
   switch (dtype) {
@@ -36,6 +39,7 @@ struct Item {
   std::uint64_t offset = 0;  // in the output shard's file
 };
 
+// A unit of the job.
 struct Part {
   std::size_t item = 0;
   Extent extent;  // of a copy: bytes in [row_begin, row_end)
@@ -78,23 +82,50 @@ class Dequantizer {
     return {};
   }
 
-  Status write(FolderWriter& folder) {
-    OCTAVO_TRY(create_shards(folder));
-    cut();
-    OCTAVO_TRY(for_each_index(options_.threads, parts_.size(), [this](std::size_t i, int) {
-      return items_[parts_[i].item].weight != nullptr ? decode(parts_[i]) : copy(parts_[i]);
-    }));
-    for (File& file : files_) {
-      OCTAVO_TRY(file.sync());
-      OCTAVO_TRY(file.close());
+  Result<DequantizeSummary> run(const std::filesystem::path& out) {
+    summary_.source_bytes = checkpoint_.data_bytes();
+    OCTAVO_ASSIGN(JobDescription description, describe());
+    OCTAVO_ASSIGN(OutputJob job, OutputJob::open(out, {checkpoint_.dir()}, std::move(description), options_.job));
+    summary_.already_finished = job.finished();
+    if (job.finished()) return summary_;
+    job_ = &job;
+    const Status status = work();
+    if (!status.ok()) {
+      const Status flushed = job.flush();  // what is complete stays; the first error is the one to tell
+      static_cast<void>(flushed);
+      return status.error();
     }
-    return {};
+    OCTAVO_ASSIGN(summary_.missing_parts, job.finish());
+    return summary_;
   }
 
-  DequantizeSummary& summary() { return summary_; }
-
  private:
-  Status create_shards(FolderWriter& folder) {
+  Result<JobDescription> describe() {
+    JobDescription job;
+    job.record.command = "dequantize";
+    job.record.options = {{"dtype", dtype_name(options_.dtype)}};
+    job.record.source = checkpoint_fingerprint(checkpoint_);
+    job.inputs = input_files(checkpoint_);
+    OCTAVO_TRY(lay_out(job));
+    const std::uint64_t bytes = unit_bytes(checkpoint_.data_bytes());
+    for (std::size_t i = 0; i < items_.size(); ++i) {
+      const Item& item = items_[i];
+      const Extent all = item.weight != nullptr ? Extent{0, item.source->shape[0], 0, item.source->shape[1]}
+                                                : Extent{0, item.source->bytes, 0, 1};
+      for (const Extent& extent : cut_extent(all, bytes)) {
+        parts_.push_back({i, extent});
+        const std::uint64_t width = item.weight != nullptr ? dtype_bytes(item.dtype) : 1;
+        job.units.push_back({item.source->shard, extent.count() * width});
+      }
+    }
+    // hf_quant_config.json would still call the model quantized.
+    job.copies = copied_files(checkpoint_, {"hf_quant_config.json"});
+    job.texts.push_back({"config.json", remove_top_level_key(checkpoint_.config_text(), "quantization_config")});
+    return job;
+  }
+
+  // The shards, the index, and every item's place.
+  Status lay_out(JobDescription& job) {
     std::vector<std::vector<TensorEntry>> entries(checkpoint_.shards().size());
     std::unordered_map<std::string_view, Item*> by_name;
     for (Item& item : items_) {
@@ -106,29 +137,57 @@ class Dequantizer {
       const Shard& shard = checkpoint_.shards()[s];
       auto metadata = shard.metadata;
       metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
-      OCTAVO_ASSIGN(const std::string header, lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
+      OCTAVO_ASSIGN(std::string header, lay_out_safetensors(entries[s], std::move(metadata)).context(shard.name));
       std::uint64_t data = 0;
       for (const TensorEntry& entry : entries[s]) {
         by_name.at(entry.name)->offset = header.size() + entry.begin;
         data = std::max(data, entry.end);
         weight_map.emplace(entry.name, shard.name);
       }
-      OCTAVO_ASSIGN(File file, folder.create_file(shard.name, header.size() + data));
-      OCTAVO_TRY(file.write_at(0, as_bytes(header)));
-      files_.push_back(std::move(file));
+      job.files.push_back({shard.name, header.size() + data});
+      headers_.push_back(std::move(header));
       summary_.output_bytes += data;
     }
-    if (!checkpoint_.has_index()) return {};
-    return folder.write_text("model.safetensors.index.json", format_shard_index(summary_.output_bytes, weight_map));
+    job.head = [this](std::size_t file) { return file < headers_.size() ? headers_[file] : std::string(); };
+    if (checkpoint_.has_index()) {
+      job.texts.push_back({"model.safetensors.index.json", format_shard_index(summary_.output_bytes, weight_map)});
+    }
+    return {};
   }
 
-  void cut() {
-    for (std::size_t i = 0; i < items_.size(); ++i) {
-      const Item& item = items_[i];
-      const Extent all = item.weight != nullptr ? Extent{0, item.source->shape[0], 0, item.source->shape[1]}
-                                                : Extent{0, item.source->bytes, 0, 1};
-      for (const Extent& extent : cut_extent(all, kPieceElements)) parts_.push_back({i, extent});
+  bool stopped() const { return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed) != 0; }
+
+  Status work() {
+    std::vector<bool> done(parts_.size());
+    for (const JournalRecord& record : job_->done()) {
+      if (record.unit >= parts_.size()) continue;  // a copied file
+      done[record.unit] = true;
+      summary_.resumed_bytes += parts_[record.unit].extent.count() * source_width(parts_[record.unit]);
     }
+    if (options_.progress != nullptr) options_.progress->skip(summary_.resumed_bytes);
+    const auto run_part = [&](std::size_t i, int) -> Status {
+      if (stopped() || done[i] || !job_->mine(items_[parts_[i].item].source->shard)) return {};
+      const bool weight = items_[parts_[i].item].weight != nullptr;
+      for (const Extent& extent : cut_extent(parts_[i].extent, piece_codes())) {
+        const Part piece{parts_[i].item, extent};
+        OCTAVO_TRY(weight ? decode(piece) : copy(piece));
+      }
+      JournalRecord record;
+      record.unit = static_cast<std::uint32_t>(i);
+      return job_->complete(record);
+    };
+    OCTAVO_TRY(for_each_index(options_.threads, parts_.size(), run_part));
+    if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
+    return {};
+  }
+
+  std::uint64_t source_width(const Part& part) const {
+    const Item& item = items_[part.item];
+    return item.weight != nullptr ? dtype_bytes(item.source->dtype) : 1;
+  }
+  std::uint64_t piece_codes() const {
+    const std::uint64_t most = options_.window_bytes / static_cast<std::uint64_t>(options_.threads) / kWindowPerCode;
+    return std::clamp<std::uint64_t>(most, 1, kPieceCodes);
   }
 
   void report(const Item& item, std::uint64_t bytes) {
@@ -139,7 +198,7 @@ class Dequantizer {
     const Item& item = items_[part.item];
     std::vector<std::byte> bytes(part.extent.row_end - part.extent.row_begin);
     OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, bytes));
-    OCTAVO_TRY(files_[item.source->shard].write_at(item.offset + part.extent.row_begin, bytes));
+    OCTAVO_TRY(job_->write(item.source->shard, item.offset + part.extent.row_begin, bytes));
     report(item, bytes.size());
     return {};
   }
@@ -179,7 +238,7 @@ class Dequantizer {
       }
     }
     const std::uint64_t at = (e.row_begin * k + e.col_begin) * dtype_bytes(item.dtype);
-    OCTAVO_TRY(files_[item.source->shard].write_at(item.offset + at, out));
+    OCTAVO_TRY(job_->write(item.source->shard, item.offset + at, out));
     report(item, count);
     return {};
   }
@@ -189,7 +248,8 @@ class Dequantizer {
   std::vector<QuantizedWeight> weights_;
   std::vector<Item> items_;
   std::vector<Part> parts_;
-  std::vector<File> files_;
+  std::vector<std::string> headers_;
+  OutputJob* job_ = nullptr;
   DequantizeSummary summary_;
 };
 
@@ -200,15 +260,7 @@ Result<DequantizeSummary> dequantize(const Checkpoint& checkpoint, const std::fi
   const auto start = std::chrono::steady_clock::now();
   Dequantizer job(checkpoint, options);
   OCTAVO_TRY(job.plan());
-  OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(out, checkpoint.dir()));
-  OCTAVO_TRY(job.write(folder));
-  auto others = checkpoint.other_files();
-  std::erase(others, "hf_quant_config.json");  // would still call the model quantized
-  OCTAVO_TRY(folder.copy_files(checkpoint.dir(), others));
-  OCTAVO_TRY(folder.write_text("config.json", remove_top_level_key(checkpoint.config_text(), "quantization_config")));
-  OCTAVO_TRY(folder.commit());
-  DequantizeSummary summary = job.summary();
-  summary.source_bytes = checkpoint.data_bytes();
+  OCTAVO_ASSIGN(DequantizeSummary summary, job.run(out));
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }

@@ -1,10 +1,12 @@
-// Carries a plan out: reads in pieces, encodes in parallel, writes positionally, to a folder or to any sink. Memory is
+// Carries a plan out: reads in parts, encodes in parallel, writes positionally, to a folder or to any sink. Memory is
 // bounded by the window whatever the size of a model, shard or tensor.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,8 @@
 #include "octavo/base/json.h"
 #include "octavo/base/progress.h"
 #include "octavo/checkpoint/checkpoint.h"
+#include "octavo/checkpoint/output_job.h"
+#include "octavo/quant/encode_piece.h"
 #include "octavo/quant/plan.h"
 #include "octavo/quant/tensor_sink.h"
 
@@ -28,22 +32,36 @@ constexpr std::uint64_t online_window(int threads) {
 struct ExecuteOptions {
   int threads = 1;
   Isa isa = Isa::kScalar;
-  std::uint64_t window_bytes = 0;    // 0: kDefaultWindow into a folder, online_window into a sink
-  ProgressSink* progress = nullptr;  // counts bytes of the source
+  std::uint64_t window_bytes = 0;          // 0: kDefaultWindow into a folder, online_window into a sink
+  bool sqnr = false;                       // measure what encoding does to the values
+  ProgressSink* progress = nullptr;        // counts bytes of the source
+  const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)
 };
 
 struct KindScales {
   std::string kind;  // last component of the modules' names
   std::size_t tensors = 0;
   float min_scale = 0, max_scale = 0;
+  Distortion distortion;  // with ExecuteOptions::sqnr
+};
+
+struct TensorDistortion {
+  std::string module;
+  Distortion distortion;
 };
 
 struct Summary {
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::size_t quantized = 0, kept = 0;
-  std::uint64_t zeroed = 0;       // values that were not finite (NonFinite::kZero)
-  std::vector<KindScales> kinds;  // by name
+  std::uint64_t zeroed = 0;                   // values that were not finite (NonFinite::kZero)
+  std::vector<KindScales> kinds;              // by name
+  std::vector<TensorDistortion> distortions;  // with ExecuteOptions::sqnr, in the order of the checkpoint
   double seconds = 0;
+  // Of a folder:
+  bool already_finished = false;             // nothing was left to do, and the above says only what the plan does
+  std::uint64_t resumed_bytes = 0;           // of the source: what an earlier run had done
+  std::uint64_t part_bytes = 0;              // of the source: this part's share
+  std::vector<std::uint32_t> missing_parts;  // not empty: OUT is not there yet
 };
 
 // Reads, encodes and hands every output of the plan to `sink`; nothing is written to disk. The sink's own memory aside,
@@ -51,9 +69,9 @@ struct Summary {
 Result<Summary> encode_tensors(const Checkpoint& checkpoint, const Plan& plan, TensorSink& sink,
                                const ExecuteOptions& options);
 
-// The same into the shards of OUT, with config.json and the other files. Writes OUT (through OUT.partial: it appears
-// whole or not at all). On an error nothing is left behind.
+// The same into the shards of OUT, with config.json and the other files (octavo/checkpoint/output_job.h): OUT appears
+// whole or not at all, and an OUT.partial that an earlier run left is gone on with.
 Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const std::filesystem::path& out,
-                        const ExecuteOptions& options);
+                        const ExecuteOptions& options, const JobOptions& job_options = {});
 
 }  // namespace octavo::quant

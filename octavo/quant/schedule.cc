@@ -1,4 +1,4 @@
-// Cutting: whole scale regions where they fit the window, parts of one region in two passes where they do not.
+// Cutting: whole scale regions where they fit, parts of one region in two passes where they do not.
 #include "octavo/quant/schedule.h"
 
 #include <algorithm>
@@ -8,8 +8,8 @@ namespace {
 
 class Scheduler {
  public:
-  Scheduler(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t piece_bytes)
-      : checkpoint_(checkpoint), plan_(plan), piece_bytes_(std::max<std::uint64_t>(piece_bytes, 1)) {}
+  Scheduler(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t bytes, std::uint64_t largest)
+      : checkpoint_(checkpoint), plan_(plan), bytes_(std::max<std::uint64_t>(bytes, 1)), largest_(largest) {}
 
   Schedule run() {
     std::vector<std::vector<std::uint32_t>> sharers(plan_.shared_scales);
@@ -35,72 +35,54 @@ class Scheduler {
   const CheckpointTensor& source(std::uint32_t tensor) const {
     return checkpoint_.tensors()[plan_.tensors[tensor].source];
   }
-  std::uint64_t elements_per_piece(std::uint32_t tensor) const {
-    return std::max<std::uint64_t>(1, piece_bytes_ / dtype_bytes(source(tensor).dtype));
+  std::uint64_t elements(std::uint32_t tensor, std::uint64_t bytes) const {
+    return std::max<std::uint64_t>(1, bytes / dtype_bytes(source(tensor).dtype));
   }
-  void add(Pass pass, std::uint32_t tensor, std::uint32_t region, const Extent& e) {
-    out_.pieces.push_back({pass, tensor, region, e.row_begin, e.row_end, e.col_begin, e.col_end});
-  }
+  Extent all(std::uint32_t tensor) const { return {0, source(tensor).shape[0], 0, source(tensor).shape[1]}; }
 
   void copy(std::uint32_t tensor) {
     const std::uint64_t bytes = source(tensor).bytes;
     // Whole elements, for sinks that keep more than bytes. (Types below a byte have no such boundary.)
     const std::uint64_t element = std::max(dtype_bytes(source(tensor).dtype), 1u);
-    const std::uint64_t step = std::max(piece_bytes_ / element * element, element);
+    const std::uint64_t step = std::max(bytes_ / element * element, element);
     for (std::uint64_t at = 0; at < bytes; at += step) {
-      add(Pass::kCopy, tensor, 0, {at, std::min(at + step, bytes), 0, 0});
+      out_.units.push_back({Pass::kCopy, tensor, 0, {at, std::min(at + step, bytes), 0, 1}});
     }
   }
 
-  // One region made of whole tensors: first all amax pieces, then all encode pieces.
-  void shared_tensors(const std::vector<std::uint32_t>& tensors) {
-    const auto region = static_cast<std::uint32_t>(out_.region_parts.size());
-    out_.region_parts.push_back(0);
+  // One region, made of parts of one or more tensors: first all amax units, then all encode units.
+  void region(const std::vector<std::pair<std::uint32_t, Extent>>& members) {
     for (const Pass pass : {Pass::kAmax, Pass::kEncodeShared}) {
-      for (const std::uint32_t tensor : tensors) {
-        const Shape& shape = source(tensor).shape;
-        for (const Extent& part : cut_extent({0, shape[0], 0, shape[1]}, elements_per_piece(tensor))) {
-          add(pass, tensor, region, part);
-          if (pass == Pass::kAmax) ++out_.region_parts[region];
+      for (const auto& [tensor, extent] : members) {
+        for (const Extent& part : cut_extent(extent, elements(tensor, bytes_))) {
+          out_.units.push_back({pass, tensor, out_.regions, part});
         }
       }
     }
+    ++out_.regions;
+  }
+
+  void shared_tensors(const std::vector<std::uint32_t>& tensors) {
+    std::vector<std::pair<std::uint32_t, Extent>> members;
+    for (const std::uint32_t tensor : tensors) members.emplace_back(tensor, all(tensor));
+    region(members);
   }
 
   void regions(std::uint32_t tensor) {
     const WeightEncoding& e = *plan_.tensors[tensor].encoding;
-    const Shape& shape = source(tensor).shape;
-    const std::uint64_t n = shape[0], k = shape[1];
-    const std::uint64_t block_n = std::min(e.block_n, n), block_k = std::min(e.block_k, k);
-    const std::uint64_t budget = elements_per_piece(tensor);
-    // Compare by division: the products may overflow.
-    if (block_n <= budget / k) {
-      const std::uint64_t rows = budget / k / block_n * block_n;
-      for (std::uint64_t r = 0; r < n; r += rows) add(Pass::kEncode, tensor, 0, {r, std::min(r + rows, n), 0, k});
-      return;
-    }
-    for (std::uint64_t r = 0; r < n; r += block_n) {
-      const std::uint64_t row_end = std::min(r + block_n, n);
-      if (block_n <= budget / block_k) {
-        const std::uint64_t cols = budget / block_n / block_k * block_k;
-        for (std::uint64_t c = 0; c < k; c += cols) {
-          add(Pass::kEncode, tensor, 0, {r, row_end, c, std::min(c + cols, k)});
-        }
-        continue;
-      }
-      for (std::uint64_t c = 0; c < k; c += block_k) {
-        const auto region = static_cast<std::uint32_t>(out_.region_parts.size());
-        const auto parts = cut_extent({r, row_end, c, std::min(c + block_k, k)}, budget);
-        out_.region_parts.push_back(static_cast<std::uint32_t>(parts.size()));
-        for (const Extent& part : parts) add(Pass::kAmax, tensor, region, part);
-        for (const Extent& part : parts) add(Pass::kEncodeShared, tensor, region, part);
+    const std::uint64_t limit = elements(tensor, std::max(bytes_, largest_));
+    for (const Extent& part : cut_regions(all(tensor), e.block_n, e.block_k, elements(tensor, bytes_), limit)) {
+      if (part.rows() > limit / part.cols()) {
+        region({{tensor, part}});
+      } else {
+        out_.units.push_back({Pass::kEncode, tensor, 0, part});
       }
     }
   }
 
   const Checkpoint& checkpoint_;
   const Plan& plan_;
-  const std::uint64_t piece_bytes_;
+  const std::uint64_t bytes_, largest_;
   Schedule out_;
 };
 
@@ -108,7 +90,7 @@ class Scheduler {
 
 std::vector<Extent> cut_extent(const Extent& e, std::uint64_t elements) {
   std::vector<Extent> parts;
-  const std::uint64_t width = e.col_end - e.col_begin;
+  const std::uint64_t width = e.cols();
   if (width <= elements) {
     const std::uint64_t rows = std::max<std::uint64_t>(1, elements / std::max<std::uint64_t>(width, 1));
     for (std::uint64_t r = e.row_begin; r < e.row_end; r += rows) {
@@ -124,8 +106,35 @@ std::vector<Extent> cut_extent(const Extent& e, std::uint64_t elements) {
   return parts;
 }
 
-Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t piece_bytes) {
-  return Scheduler(checkpoint, plan, piece_bytes).run();
+std::vector<Extent> cut_regions(const Extent& e, std::uint64_t block_n, std::uint64_t block_k, std::uint64_t target,
+                                std::uint64_t limit) {
+  std::vector<Extent> parts;
+  if (e.rows() == 0 || e.cols() == 0) return parts;
+  block_n = std::min(block_n, e.rows());
+  block_k = std::min(block_k, e.cols());
+  // Compare by division: the products may overflow.
+  if (block_n <= limit / e.cols()) {
+    const std::uint64_t rows = std::max(block_n, target / e.cols() / block_n * block_n);
+    for (std::uint64_t r = e.row_begin; r < e.row_end; r += rows) {
+      parts.push_back({r, std::min(r + rows, e.row_end), e.col_begin, e.col_end});
+    }
+    return parts;
+  }
+  const std::uint64_t cols = std::max(block_k, target / block_n / block_k * block_k);
+  for (std::uint64_t r = e.row_begin; r < e.row_end; r += block_n) {
+    for (std::uint64_t c = e.col_begin; c < e.col_end; c += cols) {
+      parts.push_back({r, std::min(r + block_n, e.row_end), c, std::min(c + cols, e.col_end)});
+    }
+  }
+  return parts;
+}
+
+std::uint64_t unit_bytes(std::uint64_t source_bytes) {
+  return std::clamp<std::uint64_t>(source_bytes / 1024, 256ull << 10, kLargestUnit);
+}
+
+Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t bytes, std::uint64_t largest) {
+  return Scheduler(checkpoint, plan, bytes, largest).run();
 }
 
 }  // namespace octavo::quant

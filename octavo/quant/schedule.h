@@ -1,5 +1,5 @@
-// Cuts a plan into pieces of bounded size. A pure function of shapes, so that what is read, in which order and how
-// much of it at once can be tested without a byte of data.
+// Cuts a plan into units, the granules of the journal, and units into parts that fit memory. Pure functions of shapes,
+// so that what is read, in which order and how much of it at once can be tested without a byte of data.
 #pragma once
 
 #include <cstdint>
@@ -21,28 +21,45 @@ enum class Pass : std::uint8_t {
 struct Extent {
   std::uint64_t row_begin = 0, row_end = 0;
   std::uint64_t col_begin = 0, col_end = 0;
+
+  std::uint64_t rows() const { return row_end - row_begin; }
+  std::uint64_t cols() const { return col_end - col_begin; }
+  std::uint64_t count() const { return rows() * cols(); }
 };
 
 // Cuts an extent into parts of at most `elements`, each whole rows of it or a stretch of one row.
 std::vector<Extent> cut_extent(const Extent& extent, std::uint64_t elements);
 
-// A piece of one tensor: rows and columns of the weight [n, k].
-struct Piece {
+// Cuts an extent that begins at the corner of a region of block_n x block_k into parts of whole regions: about `target`
+// elements each where whole rows of regions allow it, at most `limit`. A region larger than `limit` is a part by
+// itself.
+std::vector<Extent> cut_regions(const Extent& extent, std::uint64_t block_n, std::uint64_t block_k,
+                                std::uint64_t target, std::uint64_t limit);
+
+// A stretch of one tensor: one worker's work, one record of the journal.
+struct Unit {
   Pass pass = Pass::kCopy;
   std::uint32_t tensor = 0;  // index into Plan::tensors
-  std::uint32_t region = 0;  // kAmax, kEncodeShared: index of the region whose scale it takes part in
-  std::uint64_t row_begin = 0, row_end = 0;
-  std::uint64_t col_begin = 0, col_end = 0;
+  std::uint32_t region = 0;  // kAmax, kEncodeShared: the region whose scale it takes part in
+  Extent extent;             // rows and columns of the weight; kCopy: bytes as rows
 };
 
 struct Schedule {
-  // To be claimed in this order. Every kAmax piece of a region stands before its kEncodeShared pieces, so a worker
-  // that waits for a region waits only for pieces already claimed.
-  std::vector<Piece> pieces;
-  std::vector<std::uint32_t> region_parts;  // per region: its kAmax pieces
+  // To be claimed in this order. Every kAmax unit of a region stands before its kEncodeShared units, so a worker that
+  // waits for a region waits only for units already claimed. The two have the same extents in the same order.
+  std::vector<Unit> units;
+  std::uint32_t regions = 0;  // that are larger than a unit
 };
 
-// No piece holds more than `piece_bytes` of the source, unless a single element is larger than that.
-Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t piece_bytes);
+// Bytes of a unit for a source of `source_bytes`: small against the whole, so that a killed run loses little of it.
+std::uint64_t unit_bytes(std::uint64_t source_bytes);
+// A row of blocks may hold this much and still be one unit: 128 rows of 65,536 BF16 values.
+inline constexpr std::uint64_t kLargestUnit = 16ull << 20;
+// Depends on the plan alone. Units hold about `bytes` of the source, and up to `largest` where a row of regions does.
+Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t bytes,
+                       std::uint64_t largest = kLargestUnit);
+inline Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan) {
+  return make_schedule(checkpoint, plan, unit_bytes(plan.source_bytes));
+}
 
 }  // namespace octavo::quant

@@ -78,6 +78,24 @@ Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format) {
   return spec;
 }
 
+Json spec_json(const QuantSpec& spec) {
+  const auto& s = spec.scheme;
+  Json out = {{"scheme", s.name}, {"format", format_name(spec.format)}, {"dtype", fp8::format_name(spec.dtype)}};
+  if (s.granularity == Granularity::kBlock || s.granularity == Granularity::kGroup) {
+    out["block-size"] = fmt::format("{}x{}", s.block_n, s.block_k);
+    out["edge"] = spec.edge == Edge::kChannel ? "channel" : "partial";
+  }
+  out["scale-dtype"] = !spec.scale_dtype ? "default" : *spec.scale_dtype == fp8::ScaleDType::kF32 ? "f32" : "bf16";
+  out["pow2-scales"] = spec.pow2_scales;
+  out["direct"] = spec.direct;
+  out["ignore"] = spec.ignore;
+  out["only"] = spec.only;
+  out["keep-first"] = spec.keep_first;
+  out["keep-last"] = spec.keep_last;
+  out["lm-head"] = spec.lm_head;
+  return out;
+}
+
 Status check_spec(const QuantSpec& spec) {
   if (!is_legal(spec.scheme.name, spec.format)) {
     return usage_error("--scheme {} cannot be written as --format {}: no loader takes it. Legal pairs:\n{}",

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "octavo/base/json.h"
 #include "octavo/base/status.h"
 #include "octavo/fp8/codec.h"
 #include "octavo/fp8/scale.h"
@@ -60,6 +61,10 @@ struct QuantSpec {
 
 // A QuantSpec of a preset, with the format that goes with it when none is given ("" = default).
 Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format);
+
+// Everything of a spec that decides the bytes of a folder, in a canonical order; all that is not said is the default of
+// its name. (NonFinite is not among it: where both ways succeed they write the same.)
+Json spec_json(const QuantSpec& spec);
 
 // Refuses combinations that no loader takes or that make no sense, with the table of legal pairs.
 Status check_spec(const QuantSpec& spec);

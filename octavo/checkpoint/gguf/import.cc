@@ -7,25 +7,21 @@
 #include <system_error>
 
 #include "octavo/base/file.h"
+#include "octavo/base/hash.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/checkpoint/folder_writer.h"
 #include "octavo/checkpoint/gguf/container.h"
 #include "octavo/checkpoint/gguf/model.h"
 #include "octavo/checkpoint/gguf/tensor_map.h"
 #include "octavo/checkpoint/gguf/tokenizer.h"
 #include "octavo/checkpoint/gguf/transcode.h"
+#include "octavo/checkpoint/output_job.h"
 #include "octavo/checkpoint/safetensors.h"
 
 namespace octavo {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct TextFile {
-  std::string_view name;
-  std::string text;
-};
 
 // All of the folder but the weights' data.
 struct Plan {
@@ -74,17 +70,29 @@ Status plan_weights(std::vector<MappedTensor> tensors, DType dtype, Plan& plan) 
   return {};
 }
 
-Status write_folder(const ByteSource& source, const Plan& plan, const GgufImportOptions& options,
-                    FolderWriter& folder) {
-  OCTAVO_ASSIGN(File weights, folder.create_file("model.safetensors", plan.weights_bytes));
-  OCTAVO_TRY(weights.write_at(0, as_bytes(plan.header)));
-  const TranscodeOptions transcoding{options.dtype, worker_count(options.threads), options.window_bytes,
-                                     options.progress};
-  OCTAVO_TRY(transcode(source, plan.jobs, transcoding, weights));
-  OCTAVO_TRY(weights.sync());
-  OCTAVO_TRY(weights.close());
-  for (const TextFile& text : plan.texts) OCTAVO_TRY(folder.write_text(text.name, text.text));
-  return folder.commit();
+// What the file says of its tensors. That their values did not change is told by the file's time.
+std::string fingerprint(const GgufImportOptions& options, const Plan& plan) {
+  Fingerprint print;
+  for (const TextFile& text : plan.texts) print.add(text.name).add(text.text);
+  for (const TranscodeJob& job : plan.jobs) {
+    print.add(job.tensor.name).add(job.tensor.source->type->name).add(job.tensor.source->offset).add(job.target);
+  }
+  print.add(dtype_name(options.dtype)).add(options.window_bytes);
+  return print.hex();
+}
+
+JobDescription describe_job(const fs::path& path, const Plan& plan, const TranscodeOptions& transcoding,
+                            const GgufImportOptions& options) {
+  JobDescription job;
+  job.record.command = "import";
+  job.record.options = {{"dtype", dtype_name(options.dtype)}};
+  job.record.source = fingerprint(options, plan);
+  job.inputs.push_back({path.filename().string(), path});
+  job.files.push_back({"model.safetensors", plan.weights_bytes});
+  job.head = [&plan](std::size_t file) { return file == 0 ? plan.header : std::string(); };
+  job.units = transcode_units(plan.jobs, transcoding);
+  job.texts = plan.texts;
+  return job;
 }
 
 }  // namespace
@@ -111,8 +119,21 @@ Result<ImportSummary> import_gguf(const fs::path& path, const fs::path& out, con
     summary.source_bytes += job.tensor.source->bytes;
     ++summary.types[std::string(job.tensor.source->type->name)];
   }
-  OCTAVO_ASSIGN(FolderWriter folder, FolderWriter::create(out, path));
-  OCTAVO_TRY(write_folder(source, plan, options, folder));
+  const TranscodeOptions transcoding{options.dtype, worker_count(options.threads), options.window_bytes,
+                                     options.progress, options.stop};
+  OCTAVO_ASSIGN(OutputJob job,
+                OutputJob::open(out, {path}, describe_job(path, plan, transcoding, options), options.job));
+  summary.already_finished = job.finished();
+  if (!job.finished()) {
+    const Status status = transcode(source, plan.jobs, transcoding, job);
+    if (!status.ok()) {
+      const Status flushed = job.flush();  // what is complete stays; the first error is the one to tell
+      static_cast<void>(flushed);
+      return status.error();
+    }
+    OCTAVO_ASSIGN(const auto missing, job.finish());
+    static_cast<void>(missing);  // there is one part
+  }
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }

@@ -2,6 +2,7 @@
 // model.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -11,6 +12,7 @@
 #include "octavo/base/dtype.h"
 #include "octavo/base/progress.h"
 #include "octavo/base/status.h"
+#include "octavo/checkpoint/output_job.h"
 
 namespace octavo {
 
@@ -18,9 +20,11 @@ struct GgufImportOptions {
   DType dtype = DType::kBF16;  // of every tensor written: kBF16, kF16 or kF32
   int threads = 0;             // 0: one a hardware thread
   // Bytes of output a thread works on at a time; it holds as much of the source besides. A head of q_proj or k_proj
-  // larger than this is moved row by row.
-  std::uint64_t window_bytes = std::uint64_t{4} << 20;
-  ProgressSink* progress = nullptr;  // not owned; receives bytes of the source's tensors
+  // larger than this is moved row by row. An unfinished import can only be gone on with at the same size.
+  std::uint64_t window_bytes = std::uint64_t{1} << 20;
+  ProgressSink* progress = nullptr;        // not owned; receives bytes of the source's tensors
+  const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)
+  JobOptions job;
 };
 
 struct ImportSummary {
@@ -32,10 +36,11 @@ struct ImportSummary {
   std::map<std::string, std::size_t> types;  // ggml type -> tensors of it
   std::vector<std::string> notes;            // sentences a user should see
   double seconds = 0.0;
+  bool already_finished = false;  // nothing was left to do
 };
 
-// Imports a llama, qwen2 or qwen3 model. The folder is made as `out`.partial and renamed when all of it is on the disk;
-// on an error it is removed. `out` must not exist or be empty (usage error). A value that is not finite, or that
+// Imports a llama, qwen2 or qwen3 model. The folder is made as `out`.partial and renamed when all of it is on the disk
+// (octavo/checkpoint/output_job.h); what an earlier run left is gone on with. A value that is not finite, or that
 // `dtype` cannot hold, is an error that names the tensor.
 Result<ImportSummary> import_gguf(const std::filesystem::path& file, const std::filesystem::path& out,
                                   const GgufImportOptions& options);

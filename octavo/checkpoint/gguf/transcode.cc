@@ -110,14 +110,19 @@ void store(DType dtype, std::span<const float> values, std::byte* out) {
 
 class Worker {
  public:
-  Worker(const ByteSource& source, const TranscodeOptions& options, File& out)
+  Worker(const ByteSource& source, const TranscodeOptions& options, OutputJob& out)
       : source_(source), options_(options), out_(out), element_bytes_(dtype_bytes(options.dtype)) {}
+
+  static std::uint64_t source_bytes(const TranscodeJob& job, const Piece& piece) {
+    const GgmlType& type = *job.tensor.source->type;
+    return piece.elements / type.block_elements * type.block_bytes;
+  }
 
   Status run(const TranscodeJob& job, const Cut& cut, const Piece& piece) {
     const GgmlType& type = *job.tensor.source->type;
     // Pieces begin and end at block borders: windows are whole blocks and so are rows.
     const std::uint64_t first = piece.source / type.block_elements * type.block_bytes;
-    raw_.resize(static_cast<std::size_t>(piece.elements / type.block_elements * type.block_bytes));
+    raw_.resize(static_cast<std::size_t>(source_bytes(job, piece)));
     OCTAVO_TRY(source_.read_at(job.tensor.source->offset + first, raw_));
     written_.resize(static_cast<std::size_t>(piece.elements * element_bytes_));
     if (!piece.heads) {
@@ -128,7 +133,7 @@ class Worker {
         OCTAVO_TRY(convert(job, piece.source, cut.source_row(row) * columns, row * columns, columns));
       }
     }
-    OCTAVO_TRY(out_.write_at(job.target + piece.target * element_bytes_, written_));
+    OCTAVO_TRY(out_.write(0, job.target + piece.target * element_bytes_, written_));
     if (options_.progress != nullptr) options_.progress->advance(raw_.size(), job.tensor.name);
     return {};
   }
@@ -170,34 +175,68 @@ class Worker {
 
   const ByteSource& source_;
   const TranscodeOptions& options_;
-  File& out_;
+  OutputJob& out_;
   std::uint64_t element_bytes_;
   std::vector<std::byte> raw_;
   std::vector<std::byte> written_;
   std::array<float, kChunk> floats_{};
 };
 
-}  // namespace
-
-Status transcode(const ByteSource& source, const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options,
-                 File& out) {
+// All pieces of all jobs, numbered through.
+struct Pieces {
   std::vector<Cut> cuts;
   std::vector<std::uint64_t> ends;  // number of pieces up to and with each job
-  cuts.reserve(jobs.size());
-  ends.reserve(jobs.size());
-  std::uint64_t pieces = 0;
-  for (const TranscodeJob& job : jobs) {
-    cuts.emplace_back(job.tensor, options.window_bytes / dtype_bytes(options.dtype));
-    pieces += cuts.back().count();
-    ends.push_back(pieces);
+  std::uint64_t count = 0;
+
+  Pieces(const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options) {
+    for (const TranscodeJob& job : jobs) {
+      cuts.emplace_back(job.tensor, options.window_bytes / dtype_bytes(options.dtype));
+      count += cuts.back().count();
+      ends.push_back(count);
+    }
+  }
+};
+
+}  // namespace
+
+std::vector<OutputUnit> transcode_units(const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options) {
+  std::vector<OutputUnit> out;
+  for (const Cut& cut : Pieces(jobs, options).cuts) {
+    for (std::uint64_t i = 0; i < cut.count(); ++i) {
+      out.push_back({0, cut.piece(i).elements * dtype_bytes(options.dtype)});
+    }
+  }
+  return out;
+}
+
+Status transcode(const ByteSource& source, const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options,
+                 OutputJob& out) {
+  const Pieces pieces(jobs, options);
+  std::vector<bool> done(pieces.count);
+  for (const JournalRecord& record : out.done()) {
+    if (record.unit < done.size()) done[record.unit] = true;
   }
   std::vector<Worker> workers(static_cast<std::size_t>(options.threads), Worker(source, options, out));
-  return for_each_index(
-      options.threads, static_cast<std::size_t>(pieces), [&](std::size_t index, int worker) -> Status {
-        const auto job = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
-        const std::uint64_t first = job == 0 ? 0 : ends[job - 1];
-        return workers[static_cast<std::size_t>(worker)].run(jobs[job], cuts[job], cuts[job].piece(index - first));
-      });
+  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0; };
+  const auto run_piece = [&](std::size_t index, int worker) -> Status {
+    if (stopped()) return {};
+    const auto job =
+        static_cast<std::size_t>(std::upper_bound(pieces.ends.begin(), pieces.ends.end(), index) - pieces.ends.begin());
+    const std::uint64_t first = job == 0 ? 0 : pieces.ends[job - 1];
+    const Piece piece = pieces.cuts[job].piece(index - first);
+    Worker& at_work = workers[static_cast<std::size_t>(worker)];
+    if (done[index]) {
+      if (options.progress != nullptr) options.progress->skip(at_work.source_bytes(jobs[job], piece));
+      return {};
+    }
+    OCTAVO_TRY(at_work.run(jobs[job], pieces.cuts[job], piece));
+    JournalRecord record;
+    record.unit = static_cast<std::uint32_t>(index);
+    return out.complete(record);
+  };
+  OCTAVO_TRY(for_each_index(options.threads, done.size(), run_piece));
+  if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
+  return {};
 }
 
 }  // namespace octavo

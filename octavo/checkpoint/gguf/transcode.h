@@ -1,6 +1,7 @@
 // The data of an import: GGUF blocks to rows of BF16, F16 or F32, window by window, on several threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "octavo/base/progress.h"
 #include "octavo/base/status.h"
 #include "octavo/checkpoint/gguf/tensor_map.h"
+#include "octavo/checkpoint/output_job.h"
 
 namespace octavo {
 
@@ -20,13 +22,17 @@ struct TranscodeJob {
 struct TranscodeOptions {
   DType dtype = DType::kBF16;
   int threads = 1;
-  std::uint64_t window_bytes = std::uint64_t{4} << 20;
+  std::uint64_t window_bytes = std::uint64_t{1} << 20;  // of output: a unit
   ProgressSink* progress = nullptr;
+  const std::atomic<int>* stop = nullptr;  // not 0: end soon (kInterrupted)
 };
 
+// The units of an import, all of file 0 of the output job. They depend on jobs, dtype and window alone.
+std::vector<OutputUnit> transcode_units(const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options);
+
 // Decodes every job's tensor, undoes the interleaving of heads, rounds to dtype (nearest even) and writes it densely at
-// its target. Memory: 2 windows a thread.
+// its target; what `out` has done already is left out. Memory: 2 windows a thread.
 Status transcode(const ByteSource& source, const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options,
-                 File& out);
+                 OutputJob& out);
 
 }  // namespace octavo

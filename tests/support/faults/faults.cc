@@ -13,12 +13,12 @@
 //                          always      and all such calls from then on
 //   OCTAVO_FAULT_SHORT   a seed: reads and writes move fewer bytes than asked for, and are interrupted (EINTR), at
 //                        random
-//   OCTAVO_FAULT_KILL    N:before, N:after or N:half: SIGKILL at the Nth operation that changes or syncs something;
-//   half:
-//                        a write gets half of its bytes done
+//   OCTAVO_FAULT_KILL    N:before, N:after or N:half: SIGKILL at the Nth operation that changes or syncs something
+//                        (half: a write gets half of its bytes done); N:stop: SIGSTOP before it, and SIGCONT goes on
 //   OCTAVO_FAULT_TRACE   a file for the trace (trace.h) of those operations
 //   OCTAVO_FAULT_NOSYNC  syncs are counted, recorded and failed, but not carried out: nothing cuts the power here
-//   OCTAVO_FAULT_COUNT   a file that gets, at the end of the program, the number of those operations
+//   OCTAVO_FAULT_COUNT   a file that gets, at the end of the program, three numbers: of those operations, of bytes read
+//                        and of bytes written
 //
 // Operations that change something run one at a time (a lock is held around each): what the trace calls the order is
 // the order. Programs that go around libc (raw system calls, io_uring, mmap) are not seen.
@@ -145,7 +145,7 @@ struct Handle {
   std::string path;
 };
 
-enum class KillHow { kBefore, kAfter, kHalf };
+enum class KillHow { kBefore, kAfter, kHalf, kStop };
 
 struct State {
   std::mutex mutex;
@@ -157,7 +157,7 @@ struct State {
   std::uint64_t random = 0;
   std::uint64_t kill_at = 0;  // 0: never
   KillHow kill_how = KillHow::kBefore;
-  std::atomic<std::uint64_t> operations{0};
+  std::atomic<std::uint64_t> operations{0}, bytes_read{0}, bytes_written{0};
   int trace_fd = -1;
 
   State() {
@@ -171,8 +171,10 @@ struct State {
       const std::size_t colon = std::min(kill.find(':'), kill.size());
       kill_at = number_of(kill.substr(0, colon));
       const std::string_view how = kill.substr(std::min(colon + 1, kill.size()));
-      if (how != "before" && how != "after" && how != "half") bad("not before, after or half", how);
-      kill_how = how == "before" ? KillHow::kBefore : how == "after" ? KillHow::kAfter : KillHow::kHalf;
+      constexpr std::string_view kHows[] = {"before", "after", "half", "stop"};
+      const auto at = std::find(std::begin(kHows), std::end(kHows), how);
+      if (at == std::end(kHows)) bad("not before, after, half or stop", how);
+      kill_how = static_cast<KillHow>(at - std::begin(kHows));
     }
     syncs = variable("OCTAVO_FAULT_NOSYNC").empty();
     if (const std::string_view trace = variable("OCTAVO_FAULT_TRACE"); !trace.empty()) {
@@ -204,7 +206,9 @@ __attribute__((destructor)) void write_count() {
   const std::string_view path = variable("OCTAVO_FAULT_COUNT");
   if (path.empty()) return;
   const long fd = syscall(SYS_openat, AT_FDCWD, std::string(path).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const std::string text = std::to_string(state().operations.load());
+  const State& s = state();
+  const std::string text =
+      std::to_string(s.operations) + " " + std::to_string(s.bytes_read) + " " + std::to_string(s.bytes_written);
   if (syscall(SYS_write, fd, text.data(), text.size()) < 0) bad("cannot write the count", path);
   syscall(SYS_close, fd);
 }
@@ -297,6 +301,9 @@ bool interrupted(std::size_t& bytes) {
   for (;;) ::pause();
 }
 
+// Until somebody sends SIGCONT.
+void stop() { syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP); }
+
 void record(TraceOp op, std::uint32_t handle, std::uint64_t a, std::uint64_t b, std::string_view text) {
   const int fd = state().trace_fd;
   if (fd < 0) return;
@@ -314,12 +321,13 @@ auto changing(Perform perform, Half half) {
   State& s = state();
   const bool last = ++s.operations == s.kill_at;
   if (last && s.kill_how == KillHow::kBefore) die();
+  if (last && s.kill_how == KillHow::kStop) stop();
   if (last && s.kill_how == KillHow::kHalf) {
     half();
     die();
   }
   const auto result = perform();
-  if (last) die();
+  if (last && s.kill_how == KillHow::kAfter) die();
   return result;
 }
 template <typename Perform>
@@ -368,12 +376,16 @@ int opening(int dir, const char* path, int flags, Perform perform) {
 // `perform(bytes)` reads so many at most.
 template <typename Perform>
 ssize_t reading(int fd, std::size_t bytes, Perform perform) {
+  bool mine = false;
   {
     const Lock lock(state().mutex);
     const Handle* handle = handle_of(fd);
-    if (handle != nullptr && (fails(Op::kRead, handle->path, &bytes) || interrupted(bytes))) return -1;
+    mine = handle != nullptr;
+    if (mine && (fails(Op::kRead, handle->path, &bytes) || interrupted(bytes))) return -1;
   }
-  return perform(bytes);
+  const ssize_t n = perform(bytes);
+  if (mine && n > 0) state().bytes_read += static_cast<std::uint64_t>(n);
+  return n;
 }
 
 // `perform(bytes)` writes so many at most, from `data`.
@@ -385,6 +397,7 @@ ssize_t writing(int fd, const void* data, std::size_t bytes, std::uint64_t offse
   if (fails(Op::kWrite, handle->path, &bytes) || interrupted(bytes)) return -1;
   const ssize_t n = changing([&] { return perform(bytes); }, [&] { return perform(bytes / 2); });
   if (n > 0) {
+    state().bytes_written += static_cast<std::uint64_t>(n);
     record(TraceOp::kWrite, handle->id, offset, 0, {static_cast<const char*>(data), static_cast<std::size_t>(n)});
   }
   return n;

@@ -1,0 +1,462 @@
+// Units one after the other, parts of a unit one after the other, each part read once where its scale allows it.
+#include "octavo/quant/executor.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
+
+#include "octavo/base/text.h"
+#include "octavo/base/workers.h"
+#include "octavo/quant/selection.h"
+
+namespace octavo::quant {
+namespace {
+
+// A part of 16-bit values costs, per byte of source: itself, half a byte of codes, and in the worst case (K = 1: one
+// scale an element) two bytes of scales twice, as floats and as stored. 6 bytes of window cover that.
+constexpr std::uint64_t kWindowPerByte = 6;
+// Parts of about this size stay in the second-level cache between being read, measured and encoded.
+constexpr std::uint64_t kTargetPart = 1ull << 20;
+constexpr std::uint64_t kSmallestPart = 4096;
+constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
+
+}  // namespace
+
+HeldRegions::HeldRegions(std::vector<std::uint64_t> sizes, std::uint64_t capacity)
+    : sizes_(std::move(sizes)), begins_(sizes_.size()) {
+  std::uint64_t largest = 0;
+  for (std::uint64_t& size : sizes_) {
+    if (size > capacity) size = 0;
+    largest = std::max(largest, size);
+  }
+  // Two regions at a time keep all workers busy; more would only spread over more memory.
+  capacity_ = std::min(capacity, 2 * largest);
+  ring_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
+  skip();
+}
+
+void HeldRegions::skip() {
+  while (next_ < sizes_.size() && sizes_[next_] == 0) ++next_;
+}
+
+bool HeldRegions::place() {
+  const std::uint64_t size = sizes_[next_];
+  std::uint64_t begin = 0;
+  if (!live_.empty()) {
+    const std::uint64_t head = live_.back().end, tail = live_.front().begin;
+    const bool wrapped = live_.back().begin < tail;
+    if ((wrapped ? tail : capacity_) - head >= size) {
+      begin = head;
+    } else if (wrapped || tail < size) {
+      return false;
+    }
+  }
+  begins_[next_] = begin;
+  live_.push_back({next_, begin, begin + size, size});
+  ++next_;
+  skip();
+  return true;
+}
+
+bool HeldRegions::admit(std::uint32_t region) {
+  std::unique_lock lock(mutex_);
+  room_.wait(lock, [&] { return cancelled_ || next_ > region || (next_ == region && place()); });
+  if (cancelled_) return false;
+  room_.notify_all();
+  return true;
+}
+
+std::byte* HeldRegions::data(std::uint32_t region) const { return ring_.get() + begins_[region]; }
+
+void HeldRegions::release(std::uint32_t region, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  for (Live& live : live_) {
+    if (live.region == region) live.left -= bytes;
+  }
+  while (!live_.empty() && live_.front().left == 0) live_.pop_front();
+  room_.notify_all();
+}
+
+void HeldRegions::cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  room_.notify_all();
+}
+
+void Executor::Region::merge(float amax) {
+  const auto bits = std::bit_cast<std::uint32_t>(amax);
+  std::uint32_t seen = amax_bits.load(std::memory_order_relaxed);
+  while (seen < bits && !amax_bits.compare_exchange_weak(seen, bits, std::memory_order_relaxed)) {
+  }
+}
+
+void Executor::Region::unit_done() {
+  if (units_left.fetch_sub(1, std::memory_order_acq_rel) == 1) units_left.notify_all();
+}
+
+std::optional<float> Executor::Region::wait_amax() const {
+  for (std::uint32_t left = units_left.load(std::memory_order_acquire); left != 0;
+       left = units_left.load(std::memory_order_acquire)) {
+    units_left.wait(left, std::memory_order_acquire);
+  }
+  if (broken.load(std::memory_order_acquire)) return std::nullopt;
+  return std::bit_cast<float>(amax_bits.load(std::memory_order_relaxed));
+}
+
+Executor::Executor(const Checkpoint& checkpoint, const Plan& plan, const Schedule& schedule, TensorSink& sink,
+                   const ExecuteOptions& options, std::uint64_t window_bytes)
+    : checkpoint_(checkpoint),
+      plan_(plan),
+      schedule_(schedule),
+      sink_(sink),
+      options_(options),
+      kernels_(cpu::encode_kernels(options.isa)),
+      regions_(schedule.regions),
+      state_(schedule.units.size(), State::kToDo),
+      results_(schedule.units.size()),
+      buffers_(static_cast<std::size_t>(options.threads)) {
+  // A quarter of the window is for regions that are held, and what the parts leave.
+  const std::uint64_t threads = static_cast<std::uint64_t>(options.threads);
+  limit_bytes_ = std::clamp(window_bytes / 4 * 3 / threads / kWindowPerByte, kSmallestPart, kLargestUnit);
+  target_bytes_ = std::min(kTargetPart, limit_bytes_);
+  const std::uint64_t parts = limit_bytes_ * kWindowPerByte * threads;
+  hold_bytes_ = window_bytes > parts ? window_bytes - parts : 0;
+}
+
+void Executor::resume(std::uint32_t unit, const UnitResult& result) {
+  state_[unit] = State::kDone;
+  results_[unit] = result;
+  if (schedule_.units[unit].pass == Pass::kAmax) regions_[schedule_.units[unit].region].merge(result.amax);
+}
+
+// Pairs the two passes of a region and finds out which regions can be held between them.
+void Executor::prepare_holding() {
+  held_at_.assign(schedule_.units.size(), kNowhere);
+  std::vector<std::uint64_t> sizes(regions_.size(), 0);
+  std::vector<std::uint32_t> waiting;  // kAmax units of the region at hand, in order
+  std::size_t next = 0;
+  for (std::uint32_t i = 0; i < schedule_.units.size(); ++i) {
+    const Unit& unit = schedule_.units[i];
+    if (unit.pass == Pass::kAmax) {
+      if (next == waiting.size()) {
+        waiting.clear();
+        next = 0;
+      }
+      waiting.push_back(i);
+      if (state_[i] == State::kToDo) ++regions_[unit.region].units_left;
+    } else if (unit.pass == Pass::kEncodeShared) {
+      const std::uint32_t amax = waiting[next++];
+      if (state_[i] != State::kToDo || state_[amax] != State::kToDo) continue;
+      held_at_[amax] = held_at_[i] = sizes[unit.region];
+      sizes[unit.region] += source_bytes(unit);
+    }
+  }
+  held_ = std::make_unique<HeldRegions>(std::move(sizes), hold_bytes_);
+}
+
+Status Executor::run(const UnitDone& done) {
+  prepare_holding();
+  std::vector<std::uint32_t> todo;
+  for (std::uint32_t i = 0; i < state_.size(); ++i) {
+    if (state_[i] == State::kToDo) todo.push_back(i);
+  }
+  OCTAVO_TRY(for_each_index(options_.threads, todo.size(), [&](std::size_t i, int worker) {
+    Status status = run_unit(todo[i], buffers_[static_cast<std::size_t>(worker)], done);
+    if (!status.ok() || stopped()) held_->cancel();
+    return status;
+  }));
+  if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
+  return {};
+}
+
+Status Executor::run_unit(std::uint32_t index, Buffers& buffers, const UnitDone& done) {
+  const Unit& unit = schedule_.units[index];
+  // However this ends, nobody must wait for this unit for ever, nor believe in an amax that is not whole.
+  struct AmaxDone {
+    Region* region;
+    bool whole = false;
+    ~AmaxDone() {
+      if (region == nullptr) return;
+      if (!whole) region->broken = true;
+      region->unit_done();
+    }
+  } amax_done{unit.pass == Pass::kAmax ? &regions_[unit.region] : nullptr};
+  UnitResult result;
+  result.measured = options_.sqnr ? 1 : 0;
+  OCTAVO_ASSIGN(const bool whole, work(index, buffers, result));
+  if (!whole) return {};
+  amax_done.whole = true;
+  results_[index] = result;
+  state_[index] = State::kDone;
+  return done ? done(index, result) : Status();
+}
+
+Result<bool> Executor::work(std::uint32_t index, Buffers& buffers, UnitResult& result) {
+  const Unit& unit = schedule_.units[index];
+  const bool held = held_at_[index] != kNowhere && held_->holds(unit.region);
+  if (stopped() || (held && !held_->admit(unit.region))) return false;
+  std::byte* memory = held ? held_->data(unit.region) + held_at_[index] : nullptr;
+  switch (unit.pass) {
+    case Pass::kCopy: OCTAVO_TRY(copy(unit, buffers)); break;
+    case Pass::kEncode: OCTAVO_TRY(encode(unit, buffers, result)); break;
+    case Pass::kAmax: OCTAVO_TRY(amax(unit, buffers, result, memory)); break;
+    case Pass::kEncodeShared: {
+      const std::optional<float> amax = regions_[unit.region].wait_amax();
+      if (!amax) return false;
+      OCTAVO_TRY(encode_shared(unit, *amax, buffers, result, memory));
+      if (held) held_->release(unit.region, source_bytes(unit));
+      break;
+    }
+  }
+  return true;
+}
+
+std::uint64_t Executor::source_bytes(const Unit& unit) const {
+  return unit.extent.count() * (unit.pass == Pass::kCopy ? 1 : dtype_bytes(source(unit).dtype));
+}
+
+void Executor::report(const Unit& unit, const Extent& part) {
+  if (options_.progress == nullptr) return;
+  options_.progress->advance(part.count() * dtype_bytes(source(unit).dtype), source(unit).name);
+}
+
+std::vector<Extent> Executor::parts(const Unit& unit) const {
+  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  const std::uint64_t target = std::max<std::uint64_t>(1, target_bytes_ / bytes);
+  if (unit.pass != Pass::kEncode) return cut_extent(unit.extent, target);
+  const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
+  return cut_regions(unit.extent, e.block_n, e.block_k, target, std::max<std::uint64_t>(1, limit_bytes_ / bytes));
+}
+
+Status Executor::copy(const Unit& unit, Buffers& buffers) {
+  const PlannedTensor& planned = plan_.tensors[unit.tensor];
+  const std::uint64_t element = std::max(dtype_bytes(source(unit).dtype), 1u);
+  const std::uint64_t step = std::max(target_bytes_ / element * element, element);
+  for (std::uint64_t at = unit.extent.row_begin; at < unit.extent.row_end; at += step) {
+    const std::uint64_t bytes = std::min(step, unit.extent.row_end - at);
+    buffers.source.resize(bytes);
+    OCTAVO_TRY(checkpoint_.read(source(unit), at, buffers.source));
+    OCTAVO_TRY(sink_.write(planned.output, at, buffers.source));
+    if (options_.progress != nullptr) options_.progress->advance(bytes, source(unit).name);
+  }
+  return {};
+}
+
+// Reads a part, contiguous, into the beginning of `buffer`. It may hold NaN or infinity.
+Result<PieceEncoder> Executor::load(const Unit& unit, const Extent& part, std::span<std::byte> buffer) {
+  const CheckpointTensor& tensor = source(unit);
+  const std::uint64_t bytes = dtype_bytes(tensor.dtype), k = tensor.shape[1];
+  const std::uint64_t rows = part.rows(), cols = part.cols();
+  if (cols == k) {
+    OCTAVO_TRY(checkpoint_.read(tensor, part.row_begin * k * bytes, buffer));
+  } else {
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      OCTAVO_TRY(checkpoint_.read(tensor, ((part.row_begin + r) * k + part.col_begin) * bytes,
+                                  buffer.subspan(r * cols * bytes, cols * bytes)));
+    }
+  }
+  PieceEncoder encoder(kernels_, *plan_.tensors[unit.tensor].encoding, tensor.dtype);
+  encoder.load(buffer, rows, cols);
+  return encoder;
+}
+
+// Makes a part that holds NaN or infinity finite, or fails.
+Status Executor::make_finite(const Unit& unit, const Extent& part, PieceEncoder& encoder, std::uint64_t* zeroed) {
+  const CheckpointTensor& tensor = source(unit);
+  if (plan_.spec.nonfinite == NonFinite::kZero) {
+    const std::uint64_t count = encoder.zero_nonfinite();
+    if (zeroed != nullptr) *zeroed += count;
+    return {};
+  }
+  const auto at = encoder.find_nonfinite();
+  bool rounded = false;  // finite in FP32, infinite in BF16
+  if (tensor.dtype == DType::kF32 && plan_.tensors[unit.tensor].encoding->via_bf16) {
+    float original = 0;
+    const std::uint64_t element = (part.row_begin + at->row) * tensor.shape[1] + part.col_begin + at->col;
+    OCTAVO_TRY(checkpoint_.read(tensor, element * 4, std::as_writable_bytes(std::span(&original, 1))));
+    rounded = std::isfinite(original);
+  }
+  return failure("tensor \"{}\" in {}: {} at [{}, {}]{}; --nonfinite zero replaces such values by 0",
+                 printable(tensor.name), checkpoint_.shards()[tensor.shard].name,
+                 std::isnan(at->value) ? "NaN" : "infinity", part.row_begin + at->row, part.col_begin + at->col,
+                 rounded ? " (after rounding to BF16; --direct skips that)" : "");
+}
+
+// The largest magnitude of a part once it is finite.
+Result<float> Executor::finite_amax(const Unit& unit, const Extent& part, PieceEncoder& encoder,
+                                    std::uint64_t* zeroed) {
+  while (true) {
+    if (const auto value = encoder.amax(0, part.rows(), 0, part.cols())) return *value;
+    OCTAVO_TRY(make_finite(unit, part, encoder, zeroed));
+  }
+}
+
+Status Executor::encode(const Unit& unit, Buffers& buffers, UnitResult& result) {
+  const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
+  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  for (const Extent& part : parts(unit)) {
+    if (part.count() > std::max<std::uint64_t>(1, limit_bytes_ / bytes)) {
+      OCTAVO_TRY(encode_split(unit, part, buffers, result));
+      continue;
+    }
+    buffers.source.resize(part.count() * bytes);
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+    buffers.codes.resize(part.count());
+    buffers.scales.resize(((part.rows() - 1) / e.block_n + 1) * ((part.cols() - 1) / e.block_k + 1));
+    const Distortion before = result.distortion;
+    while (!encoder.encode(buffers.codes, buffers.scales, distortion(result))) {
+      result.distortion = before;
+      OCTAVO_TRY(make_finite(unit, part, encoder, &result.zeroed));
+    }
+    OCTAVO_TRY(write_codes(unit, part, buffers.codes));
+    OCTAVO_TRY(write_scales(unit, part, buffers, result));
+    report(unit, part);
+  }
+  return {};
+}
+
+// A single region that fits a unit but not the window: read in parts, twice.
+Status Executor::encode_split(const Unit& unit, const Extent& region, Buffers& buffers, UnitResult& result) {
+  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  const auto pieces = cut_extent(region, std::max<std::uint64_t>(1, target_bytes_ / bytes));
+  float largest = 0, scale = 0;
+  for (const bool measure : {true, false}) {
+    for (const Extent& part : pieces) {
+      buffers.source.resize(part.count() * bytes);
+      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+      OCTAVO_ASSIGN(const float amax, finite_amax(unit, part, encoder, measure ? &result.zeroed : nullptr));
+      if (measure) {
+        largest = std::max(largest, amax);
+        continue;
+      }
+      if (part.row_begin == region.row_begin && part.col_begin == region.col_begin) scale = encoder.scale(largest);
+      OCTAVO_TRY(encode_at(unit, part, encoder, scale, buffers, result));
+    }
+  }
+  return {};
+}
+
+Status Executor::amax(const Unit& unit, Buffers& buffers, UnitResult& result, std::byte* keep) {
+  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  std::uint64_t at = 0;
+  for (const Extent& part : parts(unit)) {
+    const std::uint64_t size = part.count() * bytes;
+    if (keep == nullptr) buffers.source.resize(size);
+    const auto data = keep != nullptr ? std::span(keep + at, size) : std::span(buffers.source);
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, data));
+    OCTAVO_ASSIGN(const float value, finite_amax(unit, part, encoder, &result.zeroed));
+    result.amax = std::max(result.amax, value);
+    at += size;
+  }
+  regions_[unit.region].merge(result.amax);
+  return {};
+}
+
+Status Executor::encode_shared(const Unit& unit, float amax, Buffers& buffers, UnitResult& result, std::byte* kept) {
+  const CheckpointTensor& tensor = source(unit);
+  const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
+  std::uint64_t at = 0;
+  for (const Extent& part : parts(unit)) {
+    const std::uint64_t size = part.count() * dtype_bytes(tensor.dtype);
+    if (kept != nullptr) {
+      // What the first pass kept is rounded and finite already.
+      const bool rounded = tensor.dtype == DType::kF32 && e.via_bf16;
+      PieceEncoder encoder(kernels_, e, rounded ? DType::kBF16 : tensor.dtype);
+      encoder.load(std::span(kept + at, size), part.rows(), part.cols());
+      OCTAVO_TRY(encode_at(unit, part, encoder, encoder.scale(amax), buffers, result));
+    } else {
+      buffers.source.resize(size);
+      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+      if (plan_.spec.nonfinite == NonFinite::kZero) OCTAVO_TRY(finite_amax(unit, part, encoder, nullptr));
+      OCTAVO_TRY(encode_at(unit, part, encoder, encoder.scale(amax), buffers, result));
+    }
+    at += size;
+  }
+  return {};
+}
+
+// Encodes a loaded part at the scale of its region, and stores the scale when the part is the region's corner.
+Status Executor::encode_at(const Unit& unit, const Extent& part, PieceEncoder& encoder, float scale, Buffers& buffers,
+                           UnitResult& result) {
+  const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
+  buffers.codes.resize(part.count());
+  encoder.encode_at(scale, buffers.codes, distortion(result));
+  OCTAVO_TRY(write_codes(unit, part, buffers.codes));
+  if (part.row_begin % e.block_n == 0 && part.col_begin % e.block_k == 0) {
+    buffers.scales.assign(1, scale);
+    OCTAVO_TRY(write_scales(unit, part, buffers, result));
+  }
+  report(unit, part);
+  return {};
+}
+
+Status Executor::write_codes(const Unit& unit, const Extent& part, std::span<const std::uint8_t> codes) {
+  const std::uint32_t output = plan_.tensors[unit.tensor].output;
+  const std::uint64_t k = source(unit).shape[1], cols = part.cols();
+  const auto bytes = std::as_bytes(codes);
+  if (cols == k) return sink_.write(output, part.row_begin * k, bytes);
+  for (std::uint64_t r = part.row_begin; r < part.row_end; ++r) {
+    OCTAVO_TRY(sink_.write(output, r * k + part.col_begin, bytes.subspan((r - part.row_begin) * cols, cols)));
+  }
+  return {};
+}
+
+// The scales of a part are contiguous in their tensor: it covers whole rows of regions, or part of one.
+Status Executor::write_scales(const Unit& unit, const Extent& part, Buffers& buffers, UnitResult& result) {
+  const PlannedTensor& planned = plan_.tensors[unit.tensor];
+  const WeightEncoding& e = *planned.encoding;
+  const std::uint64_t grid_columns = (source(unit).shape[1] - 1) / e.block_k + 1;
+  const std::uint64_t first = part.row_begin / e.block_n * grid_columns + part.col_begin / e.block_k;
+  store_scales(buffers.scales, e.scale_dtype, buffers.stored_scales);
+  for (const float scale : buffers.scales) result.add_scale(scale);
+  return sink_.write(*planned.scale, first * dtype_bytes(plan_.outputs[*planned.scale].dtype), buffers.stored_scales);
+}
+
+Summary Executor::summary() const {
+  Summary out;
+  out.source_bytes = plan_.source_bytes;
+  out.output_bytes = plan_.output_bytes;
+  out.quantized = plan_.quantized;
+  out.kept = plan_.tensors.size() - plan_.quantized;
+  std::vector<UnitResult> tensors(plan_.tensors.size());
+  std::vector<bool> seen(plan_.tensors.size());
+  // In the order of the units, so that sums do not depend on who was done first.
+  for (std::size_t i = 0; i < results_.size(); ++i) {
+    if (state_[i] != State::kDone) continue;
+    const UnitResult& result = results_[i];
+    out.zeroed += result.zeroed;
+    if (schedule_.units[i].pass == Pass::kAmax) continue;
+    const std::uint32_t tensor = schedule_.units[i].tensor;
+    seen[tensor] = true;
+    UnitResult& sum = tensors[tensor];
+    sum.min_scale = std::min(sum.min_scale, result.min_scale);
+    sum.max_scale = std::max(sum.max_scale, result.max_scale);
+    sum.distortion.signal += result.distortion.signal;
+    sum.distortion.noise += result.distortion.noise;
+  }
+  if (std::find(state_.begin(), state_.end(), State::kElsewhere) != state_.end()) {
+    out.quantized = out.kept = 0;  // of this part
+    for (std::size_t i = 0; i < seen.size(); ++i) out.quantized += seen[i] && plan_.tensors[i].quantize;
+    for (std::size_t i = 0; i < seen.size(); ++i) out.kept += seen[i] && !plan_.tensors[i].quantize;
+  }
+  std::map<std::string, KindScales> kinds;
+  for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
+    if (!plan_.tensors[i].quantize || !seen[i]) continue;
+    const std::string module(module_name(checkpoint_.tensors()[plan_.tensors[i].source].name));
+    std::string leaf(module_leaf(module));
+    const UnitResult& t = tensors[i];
+    auto [it, added] = kinds.try_emplace(leaf, KindScales{leaf, 0, t.min_scale, t.max_scale, {}});
+    KindScales& kind = it->second;
+    ++kind.tensors;
+    kind.min_scale = std::min(kind.min_scale, t.min_scale);
+    kind.max_scale = std::max(kind.max_scale, t.max_scale);
+    kind.distortion.signal += t.distortion.signal;
+    kind.distortion.noise += t.distortion.noise;
+    if (options_.sqnr) out.distortions.push_back({module, t.distortion});
+  }
+  for (auto& [name, kind] : kinds) out.kinds.push_back(std::move(kind));
+  return out;
+}
+
+}  // namespace octavo::quant
