@@ -23,6 +23,15 @@ std::string system_message(int code) { return std::generic_category().message(co
 // Linux moves at most 0x7ffff000 bytes a call; a smaller round step keeps signals responsive.
 constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;
 
+// A call that a signal interrupted is made again: on network filesystems and FUSE that happens to all of them.
+template <typename Call>
+auto uninterrupted(Call call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
 }  // namespace
 
 Status MemorySource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
@@ -35,7 +44,7 @@ Status MemorySource::read_at(std::uint64_t offset, std::span<std::byte> out) con
 
 Result<File> File::open_read(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a pipe that nobody writes to must not wait for ever; regular files do not mind.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
   if (fd < 0) return failure("{}: cannot open: {}", path.string(), system_message(errno));
   struct stat info {};
   if (::fstat(fd, &info) != 0) {
@@ -51,7 +60,7 @@ Result<File> File::open_read(const std::filesystem::path& path) {
 }
 
 Result<File> File::open_update(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK); });
   if (fd < 0) return failure("{}: cannot open for writing: {}", path.string(), system_message(errno));
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -62,13 +71,13 @@ Result<File> File::open_update(const std::filesystem::path& path) {
 }
 
 Result<File> File::create(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); });
   if (fd < 0) return failure("{}: cannot create: {}", path.string(), system_message(errno));
   return File(fd, path, 0);
 }
 
 Result<File> File::open_or_create(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644); });
   if (fd < 0) return failure("{}: cannot create: {}", path.string(), system_message(errno));
   return File(fd, path, 0);
 }
@@ -118,7 +127,7 @@ Status File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 Status File::resize(std::uint64_t size) {
-  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) {
+  if (uninterrupted([&] { return ::ftruncate(fd_, static_cast<off_t>(size)); }) != 0) {
     return failure("{}: cannot set its length to {} bytes: {}", path_.string(), size, system_message(errno));
   }
   size_ = size;
@@ -127,10 +136,7 @@ Status File::resize(std::uint64_t size) {
 
 Status File::reserve() {
 #ifdef __linux__
-  int result = 0;
-  do {
-    result = ::fallocate(fd_, 0, 0, static_cast<off_t>(size_));
-  } while (result != 0 && errno == EINTR);
+  const int result = uninterrupted([&] { return ::fallocate(fd_, 0, 0, static_cast<off_t>(size_)); });
   // Only a lack of room counts: not every filesystem can reserve, and one that cannot still takes the writes.
   if (result != 0 && size_ > 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     return failure("{}: cannot reserve {} bytes: {}", path_.string(), size_, system_message(errno));
@@ -141,7 +147,9 @@ Status File::reserve() {
 
 Status File::sync_data() {
 #ifdef __linux__
-  if (::fdatasync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  if (uninterrupted([&] { return ::fdatasync(fd_); }) != 0) {
+    return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  }
   return {};
 #else
   return sync();
@@ -173,18 +181,19 @@ void File::drop_cache(std::uint64_t offset, std::uint64_t bytes) const {
 }
 
 Status File::sync() {
-  if (::fsync(fd_) != 0) return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  if (uninterrupted([&] { return ::fsync(fd_); }) != 0) {
+    return failure("{}: sync failed: {}", path_.string(), system_message(errno));
+  }
   return {};
 }
 
 bool File::try_lock() {
   // A filesystem that has no locks cannot say that somebody holds one.
-  return ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+  return uninterrupted([&] { return ::flock(fd_, LOCK_EX | LOCK_NB); }) == 0 || errno != EWOULDBLOCK;
 }
 
 Status File::lock() {
-  while (::flock(fd_, LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
+  if (uninterrupted([&] { return ::flock(fd_, LOCK_EX); }) != 0) {
     if (errno == EOPNOTSUPP || errno == ENOLCK || errno == ENOSYS) return {};  // as try_lock
     return failure("{}: cannot lock: {}", path_.string(), system_message(errno));
   }
@@ -259,9 +268,9 @@ std::uint64_t free_space(const std::filesystem::path& path) {
 }
 
 Status sync_directory(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (fd < 0) return failure("{}: cannot open: {}", path.string(), system_message(errno));
-  const int result = ::fsync(fd);
+  const int result = uninterrupted([&] { return ::fsync(fd); });
   const int code = errno;
   ::close(fd);
   // Some network filesystems cannot sync a directory; that is not the user's error.

@@ -71,7 +71,7 @@ const std::vector<Fault>& faults() {
       {"op=allocate,errno=EOPNOTSUPP,always", "", ""},
       {"op=lock,errno=EOPNOTSUPP,always", "", ""},
       {"op=sync,path=out.partial,errno=EINTR,nth=3", "", ""},
-      {"op=open,path=out.partial,errno=EINTR,nth=4", "", ""},
+      {"op=open,path=.safetensors,errno=EINTR,nth=4", "", ""},
       {"op=resize,errno=EINTR", "", ""},
       {"op=allocate,errno=EINTR,nth=2", "", ""},
       {"op=lock,errno=EINTR", "", ""},

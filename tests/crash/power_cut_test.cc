@@ -15,11 +15,15 @@ namespace fs = std::filesystem;
 
 class PowerCut : public testing::TestWithParam<std::string> {
  protected:
-  // A run in work(), which holds `before` when it begins; with `faults`.
-  CrashSimulator trace_of(Jobs& jobs, const std::string& job, const fs::path& before, Environment faults = {}) {
+  // Runs the job in work() as it is; the trace of it as bytes.
+  std::string traced(Jobs& jobs, const std::string& job, Environment faults = {}) {
     faults["OCTAVO_FAULT_TRACE"] = jobs.path("trace");
     const Ended ended = jobs.run_faulty(job, faults);
     EXPECT_TRUE(ended.code == 0 || ended.signal == SIGKILL) << ended.said();
+    return read_file(jobs.path("trace"));
+  }
+  CrashSimulator trace_of(Jobs& jobs, const std::string& job, const fs::path& before) {
+    traced(jobs, job);
     return CrashSimulator(jobs.path("trace"), jobs.work(), before);
   }
   // Puts the state into work() and finishes the job.
@@ -87,11 +91,8 @@ TEST_P(PowerCut, AfterAKill) {
     std::mt19937_64 random(static_cast<std::uint64_t>(i) + 2000);
     jobs.clear();
     const std::string kill = std::to_string(1 + random() % jobs.operations(job)) + ":after";
-    trace_of(jobs, job, {}, {{"OCTAVO_FAULT_KILL", kill}});
-    const std::string first = read_file(jobs.path("trace"));
-    trace_of(jobs, job, {});
-    const std::string second = read_file(jobs.path("trace"));
-    write_file(jobs.path("both"), first + second);
+    const std::string first = traced(jobs, job, {{"OCTAVO_FAULT_KILL", kill}});
+    write_file(jobs.path("both"), first + traced(jobs, job));
     const CrashSimulator both(jobs.path("both"), jobs.work());
     for (int k = 0; k < 2 && !HasFatalFailure(); ++k) {
       check(jobs, job, both, random() % (both.operations() + 1), random());

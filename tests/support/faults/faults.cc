@@ -153,7 +153,7 @@ struct State {
   std::vector<Rule> rules;
   std::vector<Handle> handles;  // by file descriptor
   std::uint32_t last_handle = 0;
-  bool shortens = false, syncs = true;
+  bool shortens = false, syncs = true, dies = false;
   std::uint64_t random = 0;
   std::uint64_t kill_at = 0;  // 0: never
   KillHow kill_how = KillHow::kBefore;
@@ -327,7 +327,7 @@ auto changing(Perform perform, Half half) {
     die();
   }
   const auto result = perform();
-  if (last && s.kill_how == KillHow::kAfter) die();
+  if (last && s.kill_how == KillHow::kAfter) s.dies = true;
   return result;
 }
 template <typename Perform>
@@ -335,14 +335,26 @@ auto changing(Perform perform) {
   return changing(perform, [] {});
 }
 
-using Lock = std::lock_guard<std::mutex>;
+// One operation at a time; a process that is to be killed after its operation is, when that has been recorded.
+class Turn {
+ public:
+  Turn() : lock_(state().mutex) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    if (state().dies) die();
+  }
+
+ private:
+  const std::lock_guard<std::mutex> lock_;
+};
 
 // `perform(flags)` opens.
 template <typename Perform>
 int opening(int dir, const char* path, int flags, Perform perform) {
   const std::string whole = absolute(dir, path);
   const bool mine = ours(whole);
-  const Lock lock(state().mutex);
+  const Turn turn;
   int fd = -1;
   if (!mine) {
     fd = perform();
@@ -378,7 +390,7 @@ template <typename Perform>
 ssize_t reading(int fd, std::size_t bytes, Perform perform) {
   bool mine = false;
   {
-    const Lock lock(state().mutex);
+    const Turn turn;
     const Handle* handle = handle_of(fd);
     mine = handle != nullptr;
     if (mine && (fails(Op::kRead, handle->path, &bytes) || interrupted(bytes))) return -1;
@@ -391,21 +403,24 @@ ssize_t reading(int fd, std::size_t bytes, Perform perform) {
 // `perform(bytes)` writes so many at most, from `data`.
 template <typename Perform>
 ssize_t writing(int fd, const void* data, std::size_t bytes, std::uint64_t offset, Perform perform) {
-  const Lock lock(state().mutex);
+  const Turn turn;
   const Handle* handle = handle_of(fd);
   if (handle == nullptr) return perform(bytes);
   if (fails(Op::kWrite, handle->path, &bytes) || interrupted(bytes)) return -1;
-  const ssize_t n = changing([&] { return perform(bytes); }, [&] { return perform(bytes / 2); });
-  if (n > 0) {
-    state().bytes_written += static_cast<std::uint64_t>(n);
-    record(TraceOp::kWrite, handle->id, offset, 0, {static_cast<const char*>(data), static_cast<std::size_t>(n)});
-  }
-  return n;
+  const auto write = [&](std::size_t most) {
+    const ssize_t n = perform(most);
+    if (n > 0) {
+      state().bytes_written += static_cast<std::uint64_t>(n);
+      record(TraceOp::kWrite, handle->id, offset, 0, {static_cast<const char*>(data), static_cast<std::size_t>(n)});
+    }
+    return n;
+  };
+  return changing([&] { return write(bytes); }, [&] { write(bytes / 2); });
 }
 
 template <typename Perform>
 int on_descriptor(Op op, TraceOp trace, int fd, std::uint64_t a, Perform perform) {
-  const Lock lock(state().mutex);
+  const Turn turn;
   const Handle* handle = handle_of(fd);
   if (handle == nullptr) return perform();
   if (fails(op, handle->path)) return -1;
@@ -417,7 +432,7 @@ int on_descriptor(Op op, TraceOp trace, int fd, std::uint64_t a, Perform perform
 template <typename Perform>
 int on_path(Op op, TraceOp trace, const std::string& path, const std::string& other, Perform perform) {
   if (!ours(path) && !ours(other)) return perform();
-  const Lock lock(state().mutex);
+  const Turn turn;
   if (fails(op, path)) return -1;
   const int result = changing(perform);
   if (result == 0) record(trace, 0, 0, 0, other.empty() ? path : path + '\0' + other);
@@ -460,7 +475,7 @@ OPENAT(openat)
 OPENAT(openat64)
 
 EXPORT int close(int fd) {
-  const Lock lock(state().mutex);
+  const Turn turn;
   if (Handle* handle = handle_of(fd)) {
     record(TraceOp::kClose, handle->id, 0, 0, {});
     *handle = {};
@@ -573,7 +588,7 @@ EXPORT int mkdirat(int dir, const char* path, mode_t mode) noexcept {
 
 EXPORT int flock(int fd, int operation) noexcept {
   {
-    const Lock lock(state().mutex);
+    const Turn turn;
     const Handle* handle = handle_of(fd);
     if (handle != nullptr && fails(Op::kLock, handle->path)) return -1;
   }
