@@ -20,6 +20,7 @@ struct Options {
 };
 
 Outcome run(const Options& o) {
+  OCTAVO_ASSIGN(const Isa isa, select_isa());
   OCTAVO_TRY(parse_memory(o.job.memory));
   OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
   for (const std::string& folder : checkpoint.left_out()) {
@@ -29,6 +30,7 @@ Outcome run(const Options& o) {
   quant::DequantizeOptions options;
   options.dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
   options.threads = worker_count(o.common.threads);
+  options.isa = isa;
   options.stop = &interrupt_signal();
   const std::uint64_t written = checkpoint.data_bytes() * dtype_bytes(options.dtype);
   OCTAVO_ASSIGN(const JobSetup setup,

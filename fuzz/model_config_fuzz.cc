@@ -28,12 +28,43 @@ void check_edits(std::string_view text, const Json& config, const JsonOptions& o
   }
 }
 
+class Ignored final : public JsonEvents {
+ public:
+  Status null() override { return {}; }
+  Status boolean(bool) override { return {}; }
+  Status integer(std::int64_t) override { return {}; }
+  Status natural(std::uint64_t) override { return {}; }
+  Status real(double) override { return {}; }
+  Status string(std::string&) override { return {}; }
+  Status begin_object() override { return {}; }
+  Status key(std::string&) override { return {}; }
+  Status end_object() override { return {}; }
+  Status begin_array() override { return {}; }
+  Status end_array() override { return {}; }
+};
+
+// A text and the same bytes through a small buffer: the same verdict at the same place.
+void check_parts(std::string_view text) {
+  constexpr int kDepth = 8;
+  Ignored events;
+  const MemorySource source(as_bytes(text));
+  JsonRange range{source, 0, text.size()};
+  range.buffer = 1 + text.size() % 13;
+  const Status whole = parse_json_events(text, "config.json", kDepth, events);
+  const Status parts = parse_json_events(range, "config.json", kDepth, events);
+  require(whole.ok() == parts.ok(), "the buffer changes nothing", text);
+  if (!whole.ok()) {
+    require(whole.error().message == parts.error().message, "the buffer changes no message", parts.error().message);
+  }
+}
+
 }  // namespace
 }  // namespace octavo::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace octavo;
   const std::string_view text = fuzz::as_text(data, size);
+  fuzz::check_parts(text);
   JsonOptions options;
   options.python_constants = true;
   const auto json = parse_json(text, "config.json", options);

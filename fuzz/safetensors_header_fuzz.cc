@@ -36,6 +36,21 @@ void check(SafetensorsHeader header, std::uint64_t data_size) {
   }
 }
 
+// Wherever the buffer of the parser ends: the same tensors, the same message.
+void check_buffers(std::string_view json, std::uint64_t data_size, const Result<SafetensorsHeader>& whole) {
+  const MemorySource source(as_bytes(json));
+  JsonRange range{source, 0, json.size()};
+  range.buffer = 1 + json.size() % 13;
+  const auto parts = parse_safetensors_header(range, data_size, "header");
+  require(parts.ok() == whole.ok(), "the buffer changes nothing", json);
+  if (whole.ok()) {
+    require(parts->tensors.size() == whole->tensors.size() && parts->metadata == whole->metadata,
+            "the buffer changes no tensor", json);
+  } else {
+    require(parts.error().message == whole.error().message, "the buffer changes no message", parts.error().message);
+  }
+}
+
 }  // namespace
 }  // namespace octavo::fuzz
 
@@ -46,6 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool file = data[0] == 0xFF;
   auto header = file ? read_safetensors_header(MemorySource(as_bytes(rest), "file"))
                      : parse_safetensors_header(rest, data[0], "header");
+  if (!file) fuzz::check_buffers(rest, data[0], header);
   if (!header.ok()) {
     fuzz::require_readable(header.error().message);
     return 0;

@@ -6,7 +6,20 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace octavo;
-  const auto index = parse_shard_index(fuzz::as_text(data, size), "index");
+  const std::string_view json = fuzz::as_text(data, size);
+  const auto index = parse_shard_index(json, "index");
+  const MemorySource source(as_bytes(json));
+  JsonRange range{source, 0, json.size()};
+  range.buffer = 1 + size % 13;
+  const auto parts = parse_shard_index(range, "index");
+  fuzz::require(parts.ok() == index.ok(), "the buffer changes nothing", json);
+  if (index.ok()) {
+    fuzz::require(parts->weight_map == index->weight_map && parts->shards == index->shards,
+                  "the buffer changes no name", json);
+  } else {
+    fuzz::require(parts.error().message == index.error().message, "the buffer changes no message",
+                  parts.error().message);
+  }
   if (!index.ok()) {
     fuzz::require_readable(index.error().message);
     return 0;

@@ -3,16 +3,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <unordered_map>
 
+#include "octavo/backend/cpu/encode.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/checkpoint/job_inputs.h"
 #include "octavo/checkpoint/output_job.h"
 #include "octavo/checkpoint/quantization.h"
-#include "octavo/fp8/half.h"
 #include "octavo/quant/schedule.h"
 
 namespace octavo::quant {
@@ -45,10 +44,15 @@ struct Part {
   Extent extent;  // of a copy: bytes in [row_begin, row_end)
 };
 
+// A worker's own.
+struct Buffers {
+  std::vector<std::byte> in, out;
+};
+
 class Dequantizer {
  public:
   Dequantizer(const Checkpoint& checkpoint, const DequantizeOptions& options)
-      : checkpoint_(checkpoint), options_(options) {}
+      : checkpoint_(checkpoint), options_(options), kernels_(cpu::encode_kernels(options.isa)) {}
 
   Status plan() {
     const std::string origin = checkpoint_.config_path().string();
@@ -165,12 +169,14 @@ class Dequantizer {
       summary_.resumed_bytes += parts_[record.unit].extent.count() * source_width(parts_[record.unit]);
     }
     if (options_.progress != nullptr) options_.progress->skip(summary_.resumed_bytes);
-    const auto run_part = [&](std::size_t i, int) -> Status {
+    std::vector<Buffers> buffers(static_cast<std::size_t>(options_.threads));
+    const auto run_part = [&](std::size_t i, int worker) -> Status {
       if (stopped() || done[i] || !job_->mine(items_[parts_[i].item].source->shard)) return {};
       const bool weight = items_[parts_[i].item].weight != nullptr;
       for (const Extent& extent : cut_extent(parts_[i].extent, piece_codes())) {
         const Part piece{parts_[i].item, extent};
-        OCTAVO_TRY(weight ? decode(piece) : copy(piece));
+        Buffers& own = buffers[static_cast<std::size_t>(worker)];
+        OCTAVO_TRY(weight ? decode(piece, own) : copy(piece, own));
       }
       JournalRecord record;
       record.unit = static_cast<std::uint32_t>(i);
@@ -194,57 +200,59 @@ class Dequantizer {
     if (options_.progress != nullptr) options_.progress->advance(bytes, item.source->name);
   }
 
-  Status copy(const Part& part) {
+  Status copy(const Part& part, Buffers& buffers) {
     const Item& item = items_[part.item];
-    std::vector<std::byte> bytes(part.extent.row_end - part.extent.row_begin);
-    OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, bytes));
-    OCTAVO_TRY(job_->write(item.source->shard, item.offset + part.extent.row_begin, bytes));
-    report(item, bytes.size());
+    buffers.in.resize(part.extent.row_end - part.extent.row_begin);
+    OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, buffers.in));
+    OCTAVO_TRY(job_->write(item.source->shard, item.offset + part.extent.row_begin, buffers.in));
+    report(item, buffers.in.size());
     return {};
   }
 
-  Status decode(const Part& part) {
+  Status decode(const Part& part, Buffers& buffers) {
     const Item& item = items_[part.item];
     const QuantizedWeight& weight = *item.weight;
     const Extent& e = part.extent;
     const std::uint64_t k = item.source->shape[1], cols = e.col_end - e.col_begin;
     const auto count = static_cast<std::size_t>((e.row_end - e.row_begin) * cols);
     if (count == 0) return {};
-    std::vector<std::byte> codes(count);
-    OCTAVO_TRY(checkpoint_.read(*item.source, e.row_begin * k + e.col_begin, codes));  // whole rows, or part of one
+    buffers.in.resize(count);
+    OCTAVO_TRY(
+        checkpoint_.read(*item.source, e.row_begin * k + e.col_begin, buffers.in));  // whole rows, or part of one
 
     // The scales this part needs are contiguous: whole rows of the scale grid, or part of one.
     const std::uint64_t first = weight.scale_index(e.row_begin, e.col_begin);
     const std::uint64_t last = weight.scale_index(e.row_end - 1, e.col_end - 1);
     OCTAVO_ASSIGN(const auto scales, checkpoint_.read_scales(*weight.scale, first, last - first + 1));
 
-    const auto& table = fp8::decode_table(format_of(item.source->dtype));
-    std::vector<std::byte> out(count * dtype_bytes(item.dtype));
-    std::size_t i = 0;
+    const auto format = static_cast<std::size_t>(format_of(item.source->dtype));
+    buffers.out.resize(count * dtype_bytes(item.dtype));
+    const auto* code = reinterpret_cast<const std::uint8_t*>(buffers.in.data());
+    std::byte* out = buffers.out.data();
     for (std::uint64_t r = e.row_begin; r < e.row_end; ++r) {
       for (std::uint64_t c = e.col_begin; c < e.col_end;) {
         // One scale holds until the block ends.
         const float scale = scales[weight.scale_index(r, c) - first];
-        const std::uint64_t block_end = std::min(e.col_end, (c / weight.block_k + 1) * weight.block_k);
-        for (; c < block_end; ++c, ++i) {
-          const float value = table[std::to_integer<std::uint8_t>(codes[i])] * scale;
-          if (item.dtype == DType::kF32) {
-            std::memcpy(out.data() + 4 * i, &value, 4);
-          } else {
-            const std::uint16_t bits = fp8::float_to_bf16(value);
-            std::memcpy(out.data() + 2 * i, &bits, 2);
-          }
+        const std::uint64_t run = std::min(e.col_end, (c / weight.block_k + 1) * weight.block_k) - c;
+        if (item.dtype == DType::kF32) {
+          kernels_.decode_to_f32[format](code, run, scale, reinterpret_cast<float*>(out));
+        } else {
+          kernels_.decode_to_bf16[format](code, run, scale, reinterpret_cast<std::uint16_t*>(out));
         }
+        c += run;
+        code += run;
+        out += run * dtype_bytes(item.dtype);
       }
     }
     const std::uint64_t at = (e.row_begin * k + e.col_begin) * dtype_bytes(item.dtype);
-    OCTAVO_TRY(job_->write(item.source->shard, item.offset + at, out));
+    OCTAVO_TRY(job_->write(item.source->shard, item.offset + at, buffers.out));
     report(item, count);
     return {};
   }
 
   const Checkpoint& checkpoint_;
   const DequantizeOptions& options_;
+  const cpu::EncodeKernels& kernels_;
   std::vector<QuantizedWeight> weights_;
   std::vector<Item> items_;
   std::vector<Part> parts_;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "octavo/base/cpu.h"
 #include "octavo/base/progress.h"
 #include "octavo/checkpoint/checkpoint.h"
 #include "octavo/checkpoint/output_job.h"
@@ -16,6 +17,7 @@ namespace octavo::quant {
 struct DequantizeOptions {
   DType dtype = DType::kBF16;  // or kF32
   int threads = 1;
+  Isa isa = Isa::kScalar;
   std::uint64_t window_bytes = 128ull << 20;  // of buffers, all threads together
   ProgressSink* progress = nullptr;           // counts bytes of the source
   const std::atomic<int>* stop = nullptr;     // not 0: end soon, with everything done so far kept (kInterrupted)

@@ -84,7 +84,9 @@ Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const st
                 OutputJob::open(out, {checkpoint.dir()}, describe(checkpoint, plan, schedule), job_options));
   FolderSink sink(plan, job);
   const std::uint64_t window = options.window_bytes != 0 ? options.window_bytes : kDefaultWindow;
-  Executor executor(checkpoint, plan, schedule, sink, options, window);
+  ExecuteOptions work = options;
+  work.release_cache = work.release_cache || job_options.release_cache;
+  Executor executor(checkpoint, plan, schedule, sink, work, window);
   if (job.finished()) {
     Summary summary = executor.summary();
     summary.already_finished = true;

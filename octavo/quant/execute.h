@@ -33,6 +33,7 @@ struct ExecuteOptions {
   int threads = 1;
   Isa isa = Isa::kScalar;
   std::uint64_t window_bytes = 0;          // 0: kDefaultWindow into a folder, online_window into a sink
+  bool release_cache = false;              // drop what was read from the page cache: the model exceeds memory
   bool sqnr = false;                       // measure what encoding does to the values
   ProgressSink* progress = nullptr;        // counts bytes of the source
   const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)

@@ -157,6 +157,7 @@ void Executor::prepare_holding() {
 
 Status Executor::run(const UnitDone& done) {
   prepare_holding();
+  for (const Shard& shard : checkpoint_.shards()) shard.file->expect_sequential();
   std::vector<std::uint32_t> todo;
   for (std::uint32_t i = 0; i < state_.size(); ++i) {
     if (state_[i] == State::kToDo) todo.push_back(i);
@@ -187,6 +188,7 @@ Status Executor::run_unit(std::uint32_t index, Buffers& buffers, const UnitDone&
   OCTAVO_ASSIGN(const bool whole, work(index, buffers, result));
   if (!whole) return {};
   amax_done.whole = true;
+  if (options_.release_cache) release_cache(unit);
   results_[index] = result;
   state_[index] = State::kDone;
   return done ? done(index, result) : Status();
@@ -219,6 +221,14 @@ std::uint64_t Executor::source_bytes(const Unit& unit) const {
 void Executor::report(const Unit& unit, const Extent& part) {
   if (options_.progress == nullptr) return;
   options_.progress->advance(part.count() * dtype_bytes(source(unit).dtype), source(unit).name);
+}
+
+// The rows of a unit lie together in the file; those that a neighbour has still to read of them are read again.
+void Executor::release_cache(const Unit& unit) {
+  const CheckpointTensor& tensor = source(unit);
+  const std::uint64_t row = unit.pass == Pass::kCopy ? 1 : tensor.shape[1] * dtype_bytes(tensor.dtype);
+  checkpoint_.shards()[tensor.shard].file->drop_cache(tensor.offset + unit.extent.row_begin * row,
+                                                      unit.extent.rows() * row);
 }
 
 std::vector<Extent> Executor::parts(const Unit& unit) const {

@@ -106,6 +106,7 @@ class Executor {
   Status write_codes(const Unit& unit, const Extent& part, std::span<const std::uint8_t> codes);
   Status write_scales(const Unit& unit, const Extent& part, Buffers& buffers, UnitResult& result);
   void report(const Unit& unit, const Extent& part);
+  void release_cache(const Unit& unit);
   Distortion* distortion(UnitResult& result) const { return options_.sqnr ? &result.distortion : nullptr; }
 
   const Checkpoint& checkpoint_;

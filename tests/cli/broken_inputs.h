@@ -168,6 +168,11 @@ inline void check(const Row& row) {
   EXPECT_EQ(run.exit_code, row.exit_code) << run.err;
   EXPECT_EQ(run.out, "");
   check_messages(run.err, row.sentence);
+  // What was done before a bad value was met is kept, known as unfinished; nothing else may be left.
+  if (fs::exists(dir / "o.partial/.octavo")) {
+    EXPECT_EQ(row.exit_code, 1);
+    fs::remove_all(dir / "o.partial");
+  }
   EXPECT_EQ(listing(dir.path()), before) << "a file appeared, vanished or changed its size";
 }
 
