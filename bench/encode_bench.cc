@@ -1,5 +1,5 @@
-// Encode and amax of every instruction set this machine has, beside a plain loop that reads 2 bytes and writes 1.
-// bytes_per_second counts the bytes read. "cache" works on 64 KiB of BF16, "memory" on 128 MiB.
+// Encode, decode and amax of every instruction set this machine has, beside a plain loop that reads 2 bytes and
+// writes 1. bytes_per_second counts the bytes read. "cache" works on 64 KiB of BF16, "memory" on 128 MiB.
 #include "bench/encode_bench.h"
 
 #include <benchmark/benchmark.h>
@@ -32,6 +32,13 @@ std::vector<T> repeated(const std::vector<T>& values, std::size_t count) {
 std::vector<std::uint16_t> bf16_input(std::size_t count) { return repeated(test::random_bf16(1 << 19, 1), count); }
 std::vector<std::uint16_t> f16_input(std::size_t count) { return repeated(test::random_f16(1 << 19, 1), count); }
 std::vector<float> f32_input(std::size_t count) { return repeated(test::random_f32(1 << 18, 1), count); }
+// Codes of a normal distribution.
+std::vector<std::uint8_t> codes_input(std::size_t count) {
+  const auto in = test::random_bf16(1 << 19, 1);
+  std::vector<std::uint8_t> codes(in.size());
+  cpu::encode_kernels(detect_isa()).encode_bf16[0](in.data(), codes.data(), in.size(), 0.0002f);
+  return repeated(codes, count);
+}
 
 template <typename T, typename Kernel>
 void run(benchmark::State& state, const std::vector<T>& in, Kernel kernel) {
@@ -58,6 +65,10 @@ void register_all() {
       run_encode(state, bf16_input(count),
                  [](auto* in, auto* out, std::size_t n, float) { bench::plain_loop_2_to_1(in, out, n); });
     });
+    add("plain_loop_1_to_2", [count](benchmark::State& state) {
+      std::vector<std::uint16_t> out(count);
+      run(state, codes_input(count), [&](auto* in, std::size_t n) { bench::plain_loop_1_to_2(in, out.data(), n); });
+    });
     for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
       if (isa > detect_isa()) continue;
       const cpu::EncodeKernels& kernels = cpu::encode_kernels(isa);
@@ -72,6 +83,16 @@ void register_all() {
           [=, &kernels](benchmark::State& state) { run_encode(state, f16_input(count), kernels.encode_f16[e4m3]); });
       add("encode_f32_e4m3" + suffix,
           [=, &kernels](benchmark::State& state) { run_encode(state, f32_input(count), kernels.encode_f32[e4m3]); });
+      add("decode_e4m3_to_bf16" + suffix, [=, &kernels](benchmark::State& state) {
+        std::vector<std::uint16_t> out(count);
+        run(state, codes_input(count),
+            [&](auto* in, std::size_t n) { kernels.decode_to_bf16[e4m3](in, n, kScale, out.data()); });
+      });
+      add("decode_e4m3_to_f32" + suffix, [=, &kernels](benchmark::State& state) {
+        std::vector<float> out(count);
+        run(state, codes_input(count),
+            [&](auto* in, std::size_t n) { kernels.decode_to_f32[e4m3](in, n, kScale, out.data()); });
+      });
       add("amax_bits16" + suffix, [=, &kernels](benchmark::State& state) {
         run(state, bf16_input(count),
             [&](auto* in, std::size_t n) { benchmark::DoNotOptimize(kernels.amax_bits16(in, n)); });

@@ -36,8 +36,11 @@ std::optional<float> to_magnitude(DType dtype, std::uint32_t bits) {
   return word >= kInfF16 ? std::nullopt : std::optional(fp8::f16_to_float(word));
 }
 
-constexpr std::uint64_t kStretchBytes = 256 << 10;  // of source: within any second-level cache
-constexpr std::uint64_t kWideRegion = 512;          // columns from which on amax of a region's row is worth a call
+// Every value is looked at twice, first for its region's scale. The work is cut so that the second look finds it in a
+// near cache; in bytes of source:
+constexpr std::uint64_t kRunBytes = 32 << 10;     // of what is contiguous: within a first-level cache
+constexpr std::uint64_t kStretchBytes = 1 << 20;  // of a row of regions: within a second-level cache
+constexpr std::uint64_t kWideRegion = 512;        // columns from which on amax of a region's row is worth a call
 
 }  // namespace
 
@@ -59,19 +62,20 @@ void PieceEncoder::load(std::span<std::byte> data, std::uint64_t rows, std::uint
   dtype_ = DType::kBF16;
 }
 
+std::uint32_t PieceEncoder::amax_bits(std::uint64_t at, std::uint64_t count) const {
+  const auto n = static_cast<std::size_t>(count);
+  if (dtype_ == DType::kF32) return kernels_.amax_bits32(reinterpret_cast<const float*>(data_) + at, n);
+  return kernels_.amax_bits16(reinterpret_cast<const std::uint16_t*>(data_) + at, n);
+}
+
 std::optional<float> PieceEncoder::amax(std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t col_begin,
                                         std::uint64_t col_end) const {
-  auto width = static_cast<std::size_t>(col_end - col_begin);
-  if (width == cols_) {  // contiguous: one long row
-    width *= static_cast<std::size_t>(row_end - row_begin);
-    row_end = std::min(row_end, row_begin + 1);
-  }
+  const std::uint64_t width = col_end - col_begin;
   std::uint32_t bits = 0;
-  for (std::uint64_t r = row_begin; r < row_end; ++r) {
-    const std::uint64_t at = r * cols_ + col_begin;
-    bits = std::max(bits, dtype_ == DType::kF32
-                              ? kernels_.amax_bits32(reinterpret_cast<const float*>(data_) + at, width)
-                              : kernels_.amax_bits16(reinterpret_cast<const std::uint16_t*>(data_) + at, width));
+  if (width == cols_) {
+    bits = amax_bits(row_begin * cols_, (row_end - row_begin) * cols_);
+  } else {
+    for (std::uint64_t r = row_begin; r < row_end; ++r) bits = std::max(bits, amax_bits(r * cols_ + col_begin, width));
   }
   return to_magnitude(dtype_, bits);
 }
@@ -100,6 +104,12 @@ float PieceEncoder::scale(float amax) const {
   return fp8::scale_from_amax(amax, encoding_.format, encoding_.scale_dtype, encoding_.pow2_scales);
 }
 
+cpu::PreparedScale PieceEncoder::prepare(float amax) const {
+  cpu::PreparedScale prepared = cpu::prepare_scale(encoding_.format, scale(amax));
+  prepared.fits = true;  // a scale rounded to BF16 is at most 2^-8 too small
+  return prepared;
+}
+
 // Rows [row_begin, row_end) of a row of regions, and whole regions of its columns.
 struct PieceEncoder::Stretch {
   std::uint64_t row_begin, row_end, col_begin, col_end;
@@ -112,7 +122,7 @@ bool PieceEncoder::find_scales(const Stretch& stretch, std::vector<T>& largest,
   const std::uint64_t block_k = std::min(encoding_.block_k, cols_), width = stretch.col_end - stretch.col_begin;
   scales.clear();
   const auto add = [&](std::optional<float> amax) {
-    if (amax) scales.push_back(cpu::prepare_scale(encoding_.format, scale(*amax)));
+    if (amax) scales.push_back(prepare(*amax));
     return amax.has_value();
   };
   if (stretch.row_end - stretch.row_begin == 1 || block_k >= kWideRegion) {
@@ -147,8 +157,7 @@ bool PieceEncoder::find_scales(const Stretch& stretch, std::vector<T>& largest,
 bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const {
   if (rows_ == 0 || cols_ == 0) return true;
   const std::uint64_t block_n = std::min(encoding_.block_n, rows_), block_k = std::min(encoding_.block_k, cols_);
-  // Every value is looked at twice, first for its region's scale. So that the second look finds it in a near cache, a
-  // row of regions is done in stretches.
+  if (block_n == 1 && cols_ % block_k == 0) return encode_contiguous(block_k, codes, scales, distortion);
   const std::uint64_t regions = std::max<std::uint64_t>(1, kStretchBytes / (block_n * block_k * dtype_bytes(dtype_)));
   std::vector<std::uint16_t> largest16;
   std::vector<std::uint32_t> largest32;
@@ -161,41 +170,63 @@ bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales
           dtype_ == DType::kF32 ? find_scales(stretch, largest32, prepared) : find_scales(stretch, largest16, prepared);
       if (!finite) return false;
       for (const cpu::PreparedScale& s : prepared) scales[next++] = s.scale;
-      // Meanwhile the next stretch comes nearer: to the right, or in the next row of regions.
-      const bool last = stretch.col_end == cols_;
-      const std::uint64_t to_next = last ? (stretch.row_end - stretch.row_begin) * cols_ - stretch.col_begin
-                                         : stretch.col_end - stretch.col_begin;
-      const std::uint64_t ahead = to_next * dtype_bytes(dtype_);
       for (std::uint64_t row = stretch.row_begin; row < stretch.row_end; ++row) {
         const std::uint64_t at = row * cols_ + stretch.col_begin;
-        encode_run(at, stretch.col_end - stretch.col_begin, prepared.data(), block_k, ahead, codes.data() + at,
-                   distortion);
+        encode_run(at, stretch.col_end - stretch.col_begin, prepared.data(), block_k, codes.data() + at, distortion);
       }
     }
   }
   return true;
 }
 
-void PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion) const {
-  const cpu::PreparedScale prepared = cpu::prepare_scale(encoding_.format, scale);
-  const std::uint64_t count = rows_ * cols_;  // contiguous: one long run
-  if (count != 0) encode_run(0, count, &prepared, count, 0, codes.data(), distortion);
+// encode() where regions are contiguous, `group` values each.
+bool PieceEncoder::encode_contiguous(std::uint64_t group, std::span<std::uint8_t> codes, std::span<float> scales,
+                                     Distortion* distortion) const {
+  const std::uint64_t regions = rows_ * cols_ / group;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kRunBytes / (group * dtype_bytes(dtype_)));
+  std::vector<cpu::PreparedScale> prepared;
+  for (std::uint64_t begin = 0; begin < regions; begin += step) {
+    const std::uint64_t end = std::min(begin + step, regions);
+    prepared.clear();
+    for (std::uint64_t region = begin; region < end; ++region) {
+      const auto amax = to_magnitude(dtype_, amax_bits(region * group, group));
+      if (!amax) return false;
+      prepared.push_back(prepare(*amax));
+      scales[region] = prepared.back().scale;
+    }
+    encode_run(begin * group, (end - begin) * group, prepared.data(), group, &codes[begin * group], distortion);
+  }
+  return true;
+}
+
+bool PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion) const {
+  cpu::PreparedScale prepared = cpu::prepare_scale(encoding_.format, scale);
+  const double most = static_cast<double>(fp8::max_value(encoding_.format)) * static_cast<double>(scale);
+  const std::uint64_t count = rows_ * cols_, step = kRunBytes / dtype_bytes(dtype_);
+  bool finite = true;
+  for (std::uint64_t at = 0; at < count; at += step) {
+    const std::uint64_t n = std::min(step, count - at);
+    const auto amax = to_magnitude(dtype_, amax_bits(at, n));
+    finite = finite && amax;
+    prepared.fits = amax && static_cast<double>(*amax) <= most;
+    encode_run(at, n, &prepared, n, &codes[at], distortion);
+  }
+  return finite;
 }
 
 void PieceEncoder::encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales,
-                              std::uint64_t group, std::uint64_t ahead, std::uint8_t* codes,
-                              Distortion* distortion) const {
+                              std::uint64_t group, std::uint8_t* codes, Distortion* distortion) const {
   const auto format = static_cast<std::size_t>(encoding_.format);
   const auto n = static_cast<std::size_t>(count), g = static_cast<std::size_t>(group);
   const auto* words = reinterpret_cast<const std::uint16_t*>(data_) + at;
   switch (dtype_) {
     case DType::kF32: {
       const auto* floats = reinterpret_cast<const float*>(data_) + at;
-      kernels_.encode_groups_f32[format](floats, codes, n, scales, g, ahead, distortion);
+      kernels_.encode_groups_f32[format](floats, codes, n, scales, g, distortion);
       break;
     }
-    case DType::kF16: kernels_.encode_groups_f16[format](words, codes, n, scales, g, ahead, distortion); break;
-    default: kernels_.encode_groups_bf16[format](words, codes, n, scales, g, ahead, distortion); break;
+    case DType::kF16: kernels_.encode_groups_f16[format](words, codes, n, scales, g, distortion); break;
+    default: kernels_.encode_groups_bf16[format](words, codes, n, scales, g, distortion); break;
   }
 }
 

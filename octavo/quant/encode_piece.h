@@ -49,16 +49,22 @@ class PieceEncoder {
   // one; it is unspecified, too, after false.
   [[nodiscard]] bool encode(std::span<std::uint8_t> codes, std::span<float> scales,
                             Distortion* distortion = nullptr) const;
-  // Encodes all of the piece at one scale. With `distortion` the piece must be finite.
-  void encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion = nullptr) const;
+  // Encodes all of the piece at one scale. False when the piece holds NaN or infinity: their codes are NaN and the
+  // largest, and `distortion` is unspecified.
+  bool encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion = nullptr) const;
 
  private:
+  // Bits of the largest magnitude of `count` elements from element `at` on.
+  std::uint32_t amax_bits(std::uint64_t at, std::uint64_t count) const;
+  cpu::PreparedScale prepare(float amax) const;  // of a region
+  bool encode_contiguous(std::uint64_t group, std::span<std::uint8_t> codes, std::span<float> scales,
+                         Distortion* distortion) const;
   struct Stretch;  // of columns, in a row of regions
   template <typename T>
   bool find_scales(const Stretch& stretch, std::vector<T>& largest, std::vector<cpu::PreparedScale>& scales) const;
   // Encodes `count` elements from element `at` of the piece on, with a scale for every `group` of them.
   void encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales, std::uint64_t group,
-                  std::uint64_t ahead, std::uint8_t* codes, Distortion* distortion) const;
+                  std::uint8_t* codes, Distortion* distortion) const;
 
   const cpu::EncodeKernels& kernels_;
   const WeightEncoding& encoding_;

@@ -70,6 +70,17 @@ void expect_near(double truth, double value) {
   EXPECT_LE(std::abs(value - truth), 1e-6 * truth) << truth << " " << value;
 }
 
+// PreparedScale::fits of a group.
+template <typename Source>
+bool fits(Format format, const std::vector<typename Source::T>& in, std::size_t begin, std::size_t group,
+          const PreparedScale& scale) {
+  const double most = static_cast<double>(fp8::max_value(format)) * static_cast<double>(scale.scale) * (1 + 0x1p-7);
+  for (std::size_t i = begin; i < std::min(begin + group, in.size()); ++i) {
+    if (!(std::abs(static_cast<double>(Source::to_float(in[i]))) <= most)) return false;
+  }
+  return true;
+}
+
 // Codes with and without sums, and the sums (added to what is there).
 template <typename Source>
 void check(const EncodeKernels& kernels, Format format, const std::vector<typename Source::T>& in,
@@ -78,17 +89,22 @@ void check(const EncodeKernels& kernels, Format format, const std::vector<typena
   const Distortion sums = reference<Source>(format, in, scales, group, truth);
   const auto encode = Source::encode(kernels)[static_cast<std::size_t>(format)];
   std::vector<std::uint8_t> codes(in.size() + 1, 0xA5);
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, 0, nullptr);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, nullptr);
   ASSERT_EQ(0xA5, codes.back());
   codes.pop_back();
   ASSERT_EQ(truth, codes);
+  std::vector<PreparedScale> fitting = scales;
+  for (std::size_t i = 0; i < scales.size(); ++i)
+    fitting[i].fits = fits<Source>(format, in, i * group, group, scales[i]);
+  encode(in.data(), codes.data(), in.size(), fitting.data(), group, nullptr);
+  ASSERT_EQ(truth, codes) << "where values fit";
   Distortion measured;
   std::fill(codes.begin(), codes.end(), std::uint8_t{0xA5});
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, 64, &measured);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured);
   ASSERT_EQ(truth, codes) << "while measuring";
   expect_near(sums.signal, measured.signal);
   expect_near(sums.noise, measured.noise);
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, 64, &measured);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured);
   expect_near(2 * sums.noise, measured.noise);
 }
 
@@ -147,10 +163,45 @@ TEST_P(EncodeGroupsTest, ScalesThatSaturateOrVanish) {
   // Every value beyond the largest code, and every value below half the smallest.
   const auto in = Bf16::random(1000, 12, test::Specials::kNone);
   for (const Format format : fp8::kFormats) {
-    for (const float factor : {0x1p-12f, 0.3f, 0.999f, 1.001f, 3.0f, 0x1p12f, 0x1p20f, 0x1p25f}) {
+    for (const float factor : {0x1p-12f, 0.3f, 1 / (1 + 0x1p-7f), 0.999f, 1.001f, 3.0f, 0x1p12f, 0x1p20f, 0x1p25f}) {
       check<Bf16>(kernels(), format, in, scales_of<Bf16>(format, in, 250, factor), 250);
       const auto wide = F32::random(1000, 13, test::Specials::kNone);
       check<F32>(kernels(), format, wide, scales_of<F32>(format, wide, 250, factor), 250);
+    }
+  }
+}
+
+// Every BF16 at scales of all kinds, in all the ways to encode it.
+TEST_P(EncodeGroupsTest, EveryBf16) {
+  std::vector<std::uint16_t> all;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    if ((bits & 0x7FFF) < 0x7F80) all.push_back(static_cast<std::uint16_t>(bits));
+  }
+  test::Random random(3);
+  for (const Format format : fp8::kFormats) {
+    const auto row = static_cast<std::size_t>(format);
+    std::vector<float> scales = {1.0f, 0.125f, 0.0123456f, 0x1.fffffep-3f, 0x1.000002p9f, 0x1p-30f, 0x1p30f, 0x1p-60f};
+    for (int i = 0; i < 40; ++i) {
+      scales.push_back(std::bit_cast<float>(0x3F800000u | static_cast<std::uint32_t>(random.below(1 << 23))) * 0x1p-9f);
+    }
+    for (const float scale : scales) {
+      PreparedScale prepared = prepare_scale(format, scale);
+      std::vector<std::uint16_t> small;
+      for (const std::uint16_t bits : all) {
+        if (fits<Bf16>(format, {bits}, 0, 1, prepared)) small.push_back(bits);
+      }
+      std::vector<std::uint8_t> truth, codes(all.size());
+      reference<Bf16>(format, all, {prepared}, all.size(), truth);
+      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), nullptr);
+      ASSERT_EQ(truth, codes) << scale;
+      Distortion distortion;
+      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), &distortion);
+      ASSERT_EQ(truth, codes) << scale << " while measuring";
+      reference<Bf16>(format, small, {prepared}, small.size(), truth);
+      codes.resize(small.size());
+      prepared.fits = true;
+      kernels().encode_groups_bf16[row](small.data(), codes.data(), small.size(), &prepared, small.size(), nullptr);
+      ASSERT_EQ(truth, codes) << scale << " where values fit";
     }
   }
 }
@@ -164,7 +215,7 @@ TEST_P(EncodeGroupsTest, NonFiniteValuesWithoutSums) {
   std::vector<std::uint8_t> truth, codes(in.size());
   reference<Bf16>(Format::kE4M3FNUZ, in, scales, 500, truth);
   kernels().encode_groups_bf16[static_cast<std::size_t>(Format::kE4M3FNUZ)](in.data(), codes.data(), in.size(),
-                                                                            scales.data(), 500, 0, nullptr);
+                                                                            scales.data(), 500, nullptr);
   EXPECT_EQ(truth, codes);
 }
 
@@ -176,7 +227,7 @@ TEST_P(EncodeGroupsTest, NoSignalAndNoNoise) {
     Distortion zero;
     std::vector<std::uint16_t> in(1000);
     for (std::size_t i = 0; i < in.size(); i += 2) in[i] = 0x8000;
-    encode(in.data(), codes.data(), in.size(), &scale, in.size(), 0, &zero);
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &zero);
     EXPECT_EQ(0.0, zero.signal);
     EXPECT_EQ(0.0, zero.noise);
     // Values that are codes times the scale.
@@ -185,7 +236,7 @@ TEST_P(EncodeGroupsTest, NoSignalAndNoNoise) {
       const float value = fp8::decode(format, static_cast<std::uint8_t>(i % 0x7C)) * 0.25f;
       in[i] = fp8::float_to_bf16(i % 3 == 0 ? -value : value);
     }
-    encode(in.data(), codes.data(), in.size(), &scale, in.size(), 0, &exact);
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &exact);
     EXPECT_GT(exact.signal, 0.0);
     EXPECT_EQ(0.0, exact.noise);
   }
@@ -199,7 +250,7 @@ TEST_P(EncodeGroupsTest, SumsOfALongRun) {
   std::vector<std::uint8_t> codes(in.size()), truth;
   const Distortion sums = reference<Bf16>(Format::kE4M3, in, scales, in.size(), truth);
   Distortion measured;
-  kernels().encode_groups_bf16[0](in.data(), codes.data(), in.size(), scales.data(), in.size(), 0, &measured);
+  kernels().encode_groups_bf16[0](in.data(), codes.data(), in.size(), scales.data(), in.size(), &measured);
   expect_near(sums.signal, measured.signal);
   expect_near(sums.noise, measured.noise);
 }

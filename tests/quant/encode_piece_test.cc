@@ -144,12 +144,45 @@ TEST_P(EncodePieceTest, EveryShapeAndRegion) {
         if (truth.scales.size() != 1) continue;
         Distortion at;
         codes.assign(codes.size(), 0xA5);
-        encoder.encode_at(scales[0], codes, &at);
+        ASSERT_TRUE(encoder.encode_at(scales[0], codes, &at));
         ASSERT_EQ(truth.codes, codes);
         expect_near(truth.distortion.noise, at.noise);
         const auto amax = encoder.amax(0, c.rows, 0, c.cols);
         ASSERT_TRUE(amax.has_value());
         ASSERT_EQ(scales[0], encoder.scale(*amax));
+      }
+    }
+  }
+}
+
+// A scale that is not the piece's own: values saturate.
+TEST_P(EncodePieceTest, OneScaleForAll) {
+  constexpr std::uint64_t kRows = 70, kCols = 700;
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const fp8::Format format : fp8::kFormats) {
+      WeightEncoding encoding;
+      encoding.format = format;
+      auto data = test::random_tensor(dtype, kRows * kCols, 6);
+      PieceEncoder encoder(kernels(), encoding, dtype);
+      encoder.load(data, kRows, kCols);
+      for (const float factor : {0.001f, 0.99f, 1.0f, 1.3f}) {
+        const float scale = encoder.scale(*encoder.amax(0, kRows, 0, kCols)) * factor;
+        std::vector<std::uint8_t> codes(kRows * kCols), measured(kRows * kCols);
+        Distortion truth, distortion;
+        ASSERT_TRUE(encoder.encode_at(scale, codes));
+        ASSERT_TRUE(encoder.encode_at(scale, measured, &distortion));
+        ASSERT_EQ(codes, measured);
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+          const float x = value_at(dtype, data, i);
+          ASSERT_EQ(fp8::encode(format, x / scale), codes[i]);
+          const double value = static_cast<double>(x);
+          const double difference =
+              value - static_cast<double>(fp8::decode(format, codes[i])) * static_cast<double>(scale);
+          truth.signal += value * value;
+          truth.noise += difference * difference;
+        }
+        expect_near(truth.signal, distortion.signal);
+        expect_near(truth.noise, distortion.noise);
       }
     }
   }
@@ -172,6 +205,8 @@ TEST_P(EncodePieceTest, NonFiniteAnywhere) {
           PieceEncoder encoder(kernels(), c.encoding, dtype);
           encoder.load(data, c.rows, c.cols);
           ASSERT_FALSE(encoder.encode(codes, scales)) << i;
+          ASSERT_FALSE(encoder.encode_at(0.01f, codes));
+          ASSERT_EQ(fp8::encode(c.encoding.format, value), codes[i]);
           const auto at = encoder.find_nonfinite();
           ASSERT_TRUE(at.has_value());
           ASSERT_EQ(i, at->row * c.cols + at->col);

@@ -21,6 +21,9 @@ struct Distortion {
 struct PreparedScale {
   float scale = 1, reciprocal = 1, rest = 0;
   std::uint16_t largest = 0;
+  // Whoever knows that every value is finite and at most 1 + 2^-7 times max_value * scale, as those are that the scale
+  // was made from, may say so: it is faster not to look.
+  bool fits = false;
 };
 PreparedScale prepare_scale(fp8::Format format, float scale);  // finite, > 0
 
@@ -46,14 +49,13 @@ struct EncodeKernels {
   void (*encode_f32[4])(const float* in, std::uint8_t* out, std::size_t n, float scale);
 
   // The same with a scale for every `group` elements (> 0): out[i] = encode(in[i] / scales[i / group].scale). Where
-  // `distortion` is not null, adds what that did, within 10^-6 of each sum; then `in` must be finite. Meanwhile brings
-  // the memory `ahead` bytes after `in` (which need not exist) nearer, where that is not 0: what is read next.
+  // `distortion` is not null, adds what that did, within 10^-6 of each sum; then `in` must be finite.
   void (*encode_groups_bf16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                                std::size_t group, std::size_t ahead, Distortion* distortion);
+                                std::size_t group, Distortion* distortion);
   void (*encode_groups_f16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                               std::size_t group, std::size_t ahead, Distortion* distortion);
+                               std::size_t group, Distortion* distortion);
   void (*encode_groups_f32[4])(const float* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                               std::size_t group, std::size_t ahead, Distortion* distortion);
+                               std::size_t group, Distortion* distortion);
 
   // out[i] = fp8::float_to_bf16(in[i]).
   void (*f32_to_bf16)(const float* in, std::uint16_t* out, std::size_t n);

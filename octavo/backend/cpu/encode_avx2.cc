@@ -98,7 +98,9 @@ struct V {
   static F floats(U a) { return _mm256_castsi256_ps(a); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
-  static F min_floats(F a, F b) { return _mm256_min_ps(a, b); }
+  static constexpr bool kSigned = false;
+  static F max_magnitude(F a, F b) { return floats(max(bits(a), bits(b))); }
+  static F min_magnitude(F a, F b) { return _mm256_min_ps(a, b); }
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static U add(U a, U b) { return _mm256_add_epi32(a, b); }
   static U min(U a, U b) { return _mm256_min_epu32(a, b); }

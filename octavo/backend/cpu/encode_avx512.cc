@@ -81,7 +81,9 @@ struct V {
   static F floats(U a) { return _mm512_castsi512_ps(a); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
-  static F min_floats(F a, F b) { return _mm512_min_ps(a, b); }
+  static constexpr bool kSigned = true;
+  static F max_magnitude(F a, F b) { return _mm512_range_ps(a, b, 0b0011); }
+  static F min_magnitude(F a, F b) { return _mm512_range_ps(a, b, 0b0010); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static U add(U a, U b) { return _mm512_add_epi32(a, b); }
   static U min(U a, U b) { return _mm512_min_epu32(a, b); }

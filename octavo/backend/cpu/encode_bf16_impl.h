@@ -1,8 +1,9 @@
 // BF16 to FP8 nearly at the speed of memory: the algorithm of encode_impl.h without its division, on the even and the
 // odd words of a vector, which also saves most of the shuffling. The rules of encode_impl.h hold. V has in addition
-//   mul, and fmadd (a * b + c), of F; or_and (a | (b & c)), madd_words (vpmaddwd) and merge_words(odd, even) of U;
-//   operations called ..._words on kWordLanes lanes of 16 bits, whose truths are a WordMask
-//   store_high_bytes2: (uint8_t*, U, U), the high byte of each word; store_tail_high_bytes: (uint8_t*, n, U)
+//   mul, and fmadd (a * b + c), of F; kSigned; max_magnitude and min_magnitude, which keep the sign of the first where
+//   kSigned, and are only used for floats >= 0 otherwise; or_and (a | (b & c)), madd_words (vpmaddwd) and
+//   merge_words(odd, even) of U; operations called ..._words on kWordLanes lanes of 16 bits, whose truths are a
+//   WordMask store_high_bytes2: (uint8_t*, U, U), the high byte of each word; store_tail_high_bytes: (uint8_t*, n, U)
 //
 // Why the codes are those of the quotient t = x / s rounded to FP32, RN(t). The reciprocal is kept as a sum of two
 // floats, 1 / s = y + z within 2^-48, relatively. q = RN(x * y + RN(x * z)), whose inner rounding is a second 2^-48 of
@@ -55,17 +56,18 @@ struct Bf16Encoder {
         rest(V::set_float(prepared.rest)),
         largest(V::set_words(prepared.largest)) {}
 
-  // Codes of floats >= 0 in bits 8 to 15 of each 32-bit lane; the bits above are anything.
+  // Codes of floats in bits 8 to 15 of each 32-bit lane, whose other bits are anything. Floats are >= 0 unless
+  // V::kSigned: then bit 15 is zero all the same.
   template <int kSum, typename S>
   U codes(F value, S& sums) const {
     F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
-    // Who measures needs the value as it is, so here is where it is clamped. (The second also where the first is NaN.)
-    if constexpr (S::kMeasures) quotient = V::min_floats(quotient, V::set_float(Codec::kMax));
-    const U normal = V::max(V::bits(quotient), V::set(Codec::kSmallestNormalBits));
-    const F e = V::floats(V::or_and(V::set(kMagic), normal, V::set(0x7F800000)));
+    // Who measures needs the value as it is, so here is where it is clamped.
+    if constexpr (S::kMeasures) quotient = V::min_magnitude(quotient, V::set_float(Codec::kMax));
+    const F normal = V::max_magnitude(quotient, V::set_float(Codec::kSmallestNormal));
+    const F e = V::floats(V::or_and(V::set(kMagic), V::bits(normal), V::set(V::kSigned ? 0xFF800000 : 0x7F800000)));
     const F sum = V::fmadd(e, V::set_float(kToMagic), quotient);
     if constexpr (S::kMeasures) {
-      const F decoded = V::fnmadd(e, V::set_float(kToMagic), sum);  // exact: the code's magnitude
+      const F decoded = V::fnmadd(e, V::set_float(kToMagic), sum);  // exact: the code's value
       sums.template add<kSum>(value, V::fnmadd(decoded, scale, value));
     }
     return V::madd_words(V::bits(sum), V::set(kMultipliers));
@@ -74,15 +76,17 @@ struct Bf16Encoder {
   // Codes of BF16 words, in the high byte of each.
   template <typename S>
   U operator()(U words, S& sums) const {
+    // Rounding is symmetrical, so values keep their signs if V's operations can; otherwise, and to clamp, magnitudes.
+    constexpr bool kClamps = !S::kMeasures && !S::kFits;
     const U magnitude = V::bit_and(words, V::set_words(0x7FFF));
-    const U clamped = S::kMeasures ? magnitude : V::min_words(magnitude, largest);
-    const U even = codes<0>(V::floats(V::template shift_left<16>(clamped)), sums);
-    const U odd = codes<1>(V::floats(V::bit_and(clamped, V::set(0xFFFF0000))), sums);
+    const U values = kClamps ? V::min_words(magnitude, largest) : V::kSigned ? words : magnitude;
+    const U even = codes<0>(V::floats(V::template shift_left<16>(values)), sums);
+    const U odd = codes<1>(V::floats(V::bit_and(values, V::set(0xFFFF0000))), sums);
     const U code = V::merge_words(V::template shift_left<16>(odd), even);
     U sign = words;
     if constexpr (Format::kFnuz) sign = V::zero_words_where(V::is_zero_words(code), sign);
     U result = V::or_and(code, sign, V::set_words(0x8000));
-    if constexpr (!S::kMeasures) {  // who measures has only finite values
+    if constexpr (kClamps) {
       if (const auto nan = V::greater_words(magnitude, V::set_words(0x7F80)); V::any(nan)) [[unlikely]] {
         const U nan_words = V::set_words(std::uint16_t{Codec::kNaN} << 8);
         result = V::set_words_where(nan, result, Format::kFnuz ? nan_words : V::bit_or(result, nan_words));
@@ -94,16 +98,14 @@ struct Bf16Encoder {
 
 struct Multiplying {
   template <typename V, typename Source, typename Format, typename S>
-  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale,
-                  std::size_t ahead, S& sums) {
+  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums) {
     if (!(scale.scale >= kSmallestScale && scale.scale <= kLargestScale)) {
-      return Dividing::run<V, Source, Format>(in, out, n, scale, ahead, sums);
+      return Dividing::run<V, Source, Format>(in, out, n, scale, sums);
     }
     constexpr std::size_t kLanes = V::kWordLanes;
     const Bf16Encoder<V, Format> codes(scale);
     std::size_t i = 0;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-      prefetch<2 * kLanes * sizeof(*in)>(in + i, ahead);
       const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
       V::store_high_bytes2(out + i, a, b);
       sums.step();
@@ -122,8 +124,8 @@ struct Multiplying {
 
 template <typename V, typename Format>
 void encode_bf16(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale) {
-  NoSums none;
-  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), 0, none);
+  OnlyCodes<false> none;
+  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), none);
 }
 
 // kernels() with this encode_bf16.

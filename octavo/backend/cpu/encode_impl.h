@@ -49,7 +49,7 @@ struct F32 {
 template <typename V>
 class Sums {
  public:
-  static constexpr bool kMeasures = true;
+  static constexpr bool kMeasures = true, kFits = false;
   static constexpr int kMostAdds = 8;
 
   // A value's magnitude and by how much its code misses it. There are two sums of each, so that neighbouring
@@ -82,9 +82,10 @@ class Sums {
   typename V::D signal_total_ = V::zero_doubles(), noise_total_ = V::zero_doubles();
   int steps_ = 0;
 };
-// The same for those who only want codes.
-struct NoSums {
-  static constexpr bool kMeasures = false;
+// The same for those who only want codes: of any value, or of such as PreparedScale::fits says.
+template <bool kFit>
+struct OnlyCodes {
+  static constexpr bool kMeasures = false, kFits = kFit;
   void step() {}
 };
 
@@ -134,24 +135,14 @@ struct Encoder {
   }
 };
 
-// Asks for kBytes, `ahead` after `at`, unless that is 0.
-template <std::size_t kBytes>
-static inline void prefetch(const void* at, std::size_t ahead) {
-  if (ahead == 0) return;
-  constexpr std::size_t kLine = 64;
-  for (std::size_t b = 0; b < kBytes; b += kLine) __builtin_prefetch(static_cast<const char*>(at) + ahead + b, 0, 2);
-}
-
 template <typename V, typename Source, typename Format, typename S>
-void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale, std::size_t ahead,
-                S& sums) {
+void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale, S& sums) {
   using E = Encoder<V, Format>;
   constexpr std::size_t kLanes = V::kLanes;
   const auto divisor = V::set_float(scale);
   std::size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     // Four at a time, so that their latencies overlap.
-    prefetch<4 * kLanes * sizeof(*in)>(in + i, ahead);
     const auto a = E::template codes<0>(Source::load(in + i), divisor, sums);
     const auto b = E::template codes<1>(Source::load(in + i + kLanes), divisor, sums);
     const auto c = E::template codes<0>(Source::load(in + i + 2 * kLanes), divisor, sums);
@@ -171,16 +162,15 @@ void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, 
 
 template <typename V, typename Source, typename Format>
 void encode(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale) {
-  NoSums none;
-  encode_run<V, Source, Format>(in, out, n, scale, 0, none);
+  OnlyCodes<false> none;
+  encode_run<V, Source, Format>(in, out, n, scale, none);
 }
 
 // How a run with one scale is encoded; encode_bf16_impl.h has another way.
 struct Dividing {
   template <typename V, typename Source, typename Format, typename S>
-  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale,
-                  std::size_t ahead, S& sums) {
-    encode_run<V, Source, Format>(in, out, n, scale.scale, ahead, sums);
+  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums) {
+    encode_run<V, Source, Format>(in, out, n, scale.scale, sums);
   }
 };
 
@@ -192,11 +182,17 @@ inline constexpr fp8::Format kFormat = Format::kFnuz
 
 template <typename V, typename Source, typename Format, typename How>
 void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                   std::size_t group, std::size_t ahead, Distortion* distortion) {
+                   std::size_t group, Distortion* distortion) {
   if (distortion == nullptr) {
-    NoSums none;
+    OnlyCodes<false> any;
+    OnlyCodes<true> fitting;
     for (std::size_t i = 0; i < n; i += group, ++scales) {
-      How::template run<V, Source, Format>(in + i, out + i, n - i < group ? n - i : group, *scales, ahead, none);
+      const std::size_t count = n - i < group ? n - i : group;
+      if (scales->fits) {
+        How::template run<V, Source, Format>(in + i, out + i, count, *scales, fitting);
+      } else {
+        How::template run<V, Source, Format>(in + i, out + i, count, *scales, any);
+      }
     }
     return;
   }
@@ -205,10 +201,10 @@ void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t 
     const std::size_t count = n - i < group ? n - i : group;
     const float scale = scales->scale;
     if (scale >= kSmallestMeasuredScale && scale <= kLargestMeasuredScale) {
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, ahead, sums);
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, sums);
     } else {
-      NoSums none;
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, ahead, none);
+      OnlyCodes<false> none;
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, none);
       add_distortion(Source::kType, in + i, out + i, count, kFormat<Format>, scale, *distortion);
     }
   }
