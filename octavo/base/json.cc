@@ -435,20 +435,34 @@ Result<Json> parse_json(std::string_view text, std::string_view origin, const Js
 }
 
 std::string set_top_level_key(std::string_view text, std::string_view key, const Json& value) {
-  std::string member;
-  append_json_string(member, key);
-  member += ": ";
-  for (const char c : value.dump(2)) {
-    member += c;
-    if (c == '\n') member += "  ";
-  }
+  // What stands before and behind the member, and between: a value may be long, so it is copied once.
   const auto members = top_level_members(text);
-  for (const Member& m : members) {
-    if (m.is(key)) return std::string(text.substr(0, m.begin)) + member + std::string(text.substr(m.end));
+  const auto same = std::find_if(members.begin(), members.end(), [&](const Member& m) { return m.is(key); });
+  std::string_view before = text, behind, separator = ",\n  ";
+  if (same != members.end()) {
+    before = text.substr(0, same->begin);
+    behind = text.substr(same->end);
+    separator = "";
+  } else if (members.empty()) {
+    before = "{";
+    behind = "\n}\n";
+    separator = "\n  ";
+  } else {
+    before = text.substr(0, members.back().end);
+    behind = text.substr(members.back().end);
   }
-  if (members.empty()) return fmt::format("{{\n  {}\n}}\n", member);
-  const std::size_t end = members.back().end;
-  return fmt::format("{},\n  {}{}", text.substr(0, end), member, text.substr(end));
+  const std::string printed = value.dump(2);
+  std::string out;
+  out.reserve(text.size() + key.size() + printed.size() + 64 +
+              2 * static_cast<std::size_t>(std::count(printed.begin(), printed.end(), '\n')));
+  out.append(before).append(separator);
+  append_json_string(out, key);
+  out += ": ";
+  for (const char c : printed) {
+    out += c;
+    if (c == '\n') out += "  ";
+  }
+  return out.append(behind);
 }
 
 std::string remove_top_level_key(std::string_view text, std::string_view key) {

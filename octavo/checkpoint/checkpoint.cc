@@ -169,7 +169,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
     return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), kIndexName,
                    printable(missing->first), printable(checkpoint.index_->shards[missing->second]));
   }
-  if (checkpoint.index_) checkpoint.index_->weight_map = {};
+  if (checkpoint.index_) decltype(ShardIndex::weight_map)().swap(checkpoint.index_->weight_map);
   for (std::uint32_t i = 0; i < checkpoint.tensors_.size(); ++i) {
     checkpoint.by_name_.add(checkpoint.tensors_[i].name, i, checkpoint.name_of());
   }

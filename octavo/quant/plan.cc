@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "octavo/base/ceil_div.h"
@@ -20,11 +19,11 @@ namespace {
 DType fp8_dtype(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
 
 // "model.layers.3.mlp.experts" of a module inside it.
-std::optional<std::string> experts_block(std::string_view module) {
+std::optional<std::string_view> experts_block(std::string_view module) {
   constexpr std::string_view kExperts = ".experts.";
   const std::size_t at = module.find(kExperts);
   if (at == std::string_view::npos) return std::nullopt;
-  return std::string(module.substr(0, at + kExperts.size() - 1));
+  return module.substr(0, at + kExperts.size() - 1);
 }
 
 bool divides(const WeightEncoding& e, const Shape& shape) {
@@ -111,7 +110,7 @@ class Planner {
         const std::string module(module_name(tensor.name));
         // Engines hold all experts of a layer in one parameter, so they share a scheme too.
         const auto experts = experts_block(module);
-        const auto key = experts ? experts : fused_key(module);
+        const auto key = experts ? std::optional<std::string>(*experts) : fused_key(module);
         if (!divides(encoding_of(tensor, Granularity::kBlock), tensor.shape)) {
           edge_.insert(module);
           if (key) fused.insert(*key);
@@ -159,7 +158,7 @@ class Planner {
     if (granularity == Granularity::kTensor) {
       // Engines requantize fused weights to the largest of their scales; equal scales make that a no-op.
       const auto number = static_cast<std::uint32_t>(shared_.size());
-      planned.shared = shared_.try_emplace(fused_key(module).value_or(std::string(module)), number).first->second;
+      planned.shared = shared_.try_emplace(fused_name(module).value_or(FusedName{module, ""}), number).first->second;
     }
     const std::string_view suffix = scale_suffix(plan_.spec.format, granularity);
     const std::string_view name = strings_->add(tensor.name, suffix);  // the weight's own name is its beginning
@@ -210,6 +209,7 @@ class Planner {
       plan_.shards.push_back(std::move(shard));
     }
     plan_.shared_scales = static_cast<std::uint32_t>(shared_.size());
+    shared_.clear();
     plan_.has_index = checkpoint_.has_index();
     return {};
   }
@@ -297,21 +297,22 @@ class Planner {
 
   // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.
   void warn_split_fusions() {
-    std::map<std::string, std::pair<bool, bool>> groups;  // fused key -> some quantized, some kept
+    std::map<FusedName, std::pair<bool, bool>> groups;  // some quantized, some kept
     for (const PlannedTensor& planned : plan_.tensors) {
       const auto& name = checkpoint_.tensors()[planned.source].name;
       if (!planned.quantize && !selection_.decisions[planned.source].linear) continue;
       const std::string_view module = module_name(name);
-      for (const auto& key : {fused_key(module), experts_block(module)}) {
-        if (!key) continue;
-        auto& [some_quantized, some_kept] = groups[*key];
+      const auto note = [&](const FusedName& key) {
+        auto& [some_quantized, some_kept] = groups[key];
         (planned.quantize ? some_quantized : some_kept) = true;
-      }
+      };
+      if (const auto key = fused_name(module)) note(*key);
+      if (const auto block = experts_block(module)) note({*block, ""});
     }
     std::size_t split = 0;
     std::string first;
     for (const auto& [key, state] : groups) {
-      if (state.first && state.second && split++ == 0) first = key;
+      if (state.first && state.second && split++ == 0) first = fmt::format("{}{}", key.parent, key.leaf);
     }
     if (split == 0) return;
     plan_.warnings.push_back(
@@ -328,7 +329,7 @@ class Planner {
   std::unordered_set<std::string> edge_;
   std::unordered_set<std::string_view> expert_modules_;
   std::uint64_t expert_bytes_ = 0;
-  std::unordered_map<std::string, std::uint32_t> shared_;  // fused key -> number
+  std::map<FusedName, std::uint32_t> shared_;  // -> number
   Plan plan_;
 };
 

@@ -30,8 +30,8 @@ struct OutputTensor {
 // How one weight [n, k] becomes codes and scales. One scale for each block_n x block_k region; the regions at the
 // edges may be smaller. Per tensor: n x k; per channel: 1 x k; per group: 1 x group.
 struct WeightEncoding {
-  Granularity granularity = Granularity::kChannel;
   std::uint64_t block_n = 1, block_k = 1;
+  Granularity granularity = Granularity::kChannel;
   fp8::Format format = fp8::Format::kE4M3;
   fp8::ScaleDType scale_dtype = fp8::ScaleDType::kF32;
   bool pow2_scales = false;
@@ -39,13 +39,13 @@ struct WeightEncoding {
 };
 
 struct PlannedTensor {
-  std::uint32_t source = 0;  // index into Checkpoint::tensors()
-  bool quantize = false;
-  std::string_view why;                    // in Plan::strings
+  std::uint32_t source = 0;                // index into Checkpoint::tensors()
   std::uint32_t output = 0;                // index into Plan::outputs: the codes, or the copy
   std::optional<std::uint32_t> scale;      // index into Plan::outputs
-  std::optional<WeightEncoding> encoding;  // when quantize
   std::optional<std::uint32_t> shared;     // per tensor: weights with the same number share one scale
+  std::optional<WeightEncoding> encoding;  // when quantize
+  std::string_view why;                    // in Plan::strings
+  bool quantize = false;
 };
 
 struct PlannedShard {

@@ -330,7 +330,7 @@ std::string_view module_leaf(std::string_view module) {
   return dot == std::string_view::npos ? module : module.substr(dot + 1);
 }
 
-std::optional<std::string> fused_key(std::string_view module) {
+std::optional<FusedName> fused_name(std::string_view module) {
   // Each family is one fused parameter of vLLM, SGLang or TensorRT-LLM.
   struct Family {
     std::string_view key;
@@ -351,9 +351,15 @@ std::optional<std::string> fused_key(std::string_view module) {
   const std::string_view leaf = module_leaf(module);
   for (const Family& family : kFamilies) {
     if (std::find(family.leaves.begin(), family.leaves.end(), leaf) == family.leaves.end()) continue;
-    return std::string(module.substr(0, module.size() - leaf.size())) + std::string(family.key);
+    return FusedName{module.substr(0, module.size() - leaf.size()), family.key};
   }
   return std::nullopt;
+}
+
+std::optional<std::string> fused_key(std::string_view module) {
+  const auto name = fused_name(module);
+  if (!name) return std::nullopt;
+  return fmt::format("{}{}", name->parent, name->leaf);
 }
 
 Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec) {

@@ -2,6 +2,7 @@
 // has heard of is handled by what its modules are.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -41,5 +42,11 @@ std::string_view module_leaf(std::string_view module);
 // Modules that engines load into one fused parameter (q/k/v, gate/up, w1/w3, ...) have the same key, so a per-tensor
 // scale can be shared among them. nullopt for a module that is fused with nothing.
 std::optional<std::string> fused_key(std::string_view module);
+// The key as its two parts, "model.layers.3.self_attn." and "qkv_proj": nothing is copied.
+struct FusedName {
+  std::string_view parent, leaf;
+  auto operator<=>(const FusedName&) const = default;
+};
+std::optional<FusedName> fused_name(std::string_view module);
 
 }  // namespace octavo::quant

@@ -103,6 +103,60 @@ TEST(SafetensorsHeader, RulesOfTheJson) {
   expect(dims + ",1]}}", 1, "shape holds more than 64 numbers");
 }
 
+// A file whose header is one thing again and again, made when it is read.
+class LongHeader final : public ByteSource {
+ public:
+  LongHeader(std::string begin, char repeated, std::string end) : begin_(std::move(begin)), end_(std::move(end)) {
+    repeated_ = repeated;
+    for (std::size_t i = 0; i < 8; ++i) prefix_ += static_cast<char>((kMaxSafetensorsHeader >> (8 * i)) & 0xFF);
+  }
+  std::uint64_t size() const override { return 8 + kMaxSafetensorsHeader; }
+  Status read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    largest_read = std::max(largest_read, out.size());
+    for (std::byte& byte : out) byte = static_cast<std::byte>(at(offset++));
+    return {};
+  }
+  std::string describe() const override { return "long"; }
+  mutable std::size_t largest_read = 0;
+
+ private:
+  char at(std::uint64_t i) const {
+    if (i < 8) return prefix_[i];
+    if (i - 8 < begin_.size()) return begin_[i - 8];
+    const std::uint64_t left = size() - i;
+    return left <= end_.size() ? end_[end_.size() - left] : repeated_;
+  }
+  std::string prefix_, begin_, end_;
+  char repeated_ = ' ';
+};
+
+TEST(SafetensorsHeader, AHundredMegabytesOfOneThingTakeNoMemory) {
+  const LongHeader spaces("{}", ' ', "");
+  const auto padded = read_safetensors_header(spaces);
+  EXPECT_TRUE(padded.ok()) << padded.error().message;
+  const LongHeader name("{\"", 'a', "\":{}}"), text(R"({"__metadata__":{"a":")", 'a', "\"}}"), gap("{", '\n', "}");
+  EXPECT_NE(read_safetensors_header(name).error().message.find("a string of more than 1048576"), std::string::npos);
+  EXPECT_NE(read_safetensors_header(text).error().message.find("a string of more than 1048576"), std::string::npos);
+  EXPECT_NE(read_safetensors_header(gap).error().message.find("more than 1048576 bytes without"), std::string::npos);
+  for (const LongHeader* file : {&spaces, &name, &text, &gap}) EXPECT_LE(file->largest_read, 1u << 20);
+}
+
+TEST(SafetensorsHeader, MetadataIsLimited) {
+  const auto header = [](std::size_t entries, std::size_t bytes) {
+    std::string json = "{\"__metadata__\":{";
+    for (std::size_t i = 0; i < entries; ++i) {
+      json += fmt::format("{}\"{}\":\"{}\"", i == 0 ? "" : ",", i, std::string(bytes, 'a'));
+    }
+    return parse_safetensors_header(json + "}}", 0, "f");
+  };
+  EXPECT_TRUE(header(1, 1'000'000).ok());
+  EXPECT_TRUE(header(20'000, 10).ok());
+  for (const auto& result : {header(5, 1'000'000), header(50'000, 0)}) {
+    ASSERT_FALSE(result.ok());
+    EXPECT_NE(result.error().message.find("__metadata__ is over Octavo's limit of 4 MiB"), std::string::npos);
+  }
+}
+
 TEST(SafetensorsHeader, TensorsTileTheBuffer) {
   const auto two = [](std::uint64_t begin_a, std::uint64_t size_a, std::uint64_t begin_b, std::uint64_t size_b) {
     return "{" + entry("a", begin_a, size_a) + "," + entry("b", begin_b, size_b) + "}";
