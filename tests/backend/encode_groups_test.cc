@@ -12,6 +12,7 @@
 
 #include "octavo/backend/cpu/encode.h"
 #include "octavo/fp8/half.h"
+#include "tests/support/exhaustive.h"
 #include "tests/support/random_tensor.h"
 
 namespace octavo::cpu {
@@ -204,6 +205,28 @@ TEST_P(EncodeGroupsTest, EveryBf16) {
       ASSERT_EQ(truth, codes) << scale << " where values fit";
     }
   }
+}
+
+// All pairs of significands, as EncodeTest.DISABLED_AllScales, whose codes are taken as the truth here.
+TEST_P(EncodeGroupsTest, DISABLED_AllScalesWhereValuesFit) {
+  std::vector<std::uint16_t> values(std::size_t{128} * 8);
+  std::iota(values.begin(), values.end(), static_cast<std::uint16_t>((127 - 11) << 7));  // from 2^-11 to 2^-3
+  for (std::size_t i = 0; i < values.size(); i += 2) values[i] |= 0x8000;
+  const EncodeKernels& k = kernels();
+  test::for_all_floats([&](std::span<const float> scales) -> Status {
+    if (!(scales.front() >= 1.0f && scales.front() < 2.0f)) return {};
+    std::vector<std::uint8_t> truth(values.size()), codes(values.size()), measured(values.size());
+    for (const float scale : scales) {
+      PreparedScale prepared = prepare_scale(Format::kE4M3, scale);
+      prepared.fits = true;
+      Distortion distortion;
+      k.encode_bf16[0](values.data(), truth.data(), values.size(), scale);
+      k.encode_groups_bf16[0](values.data(), codes.data(), values.size(), &prepared, values.size(), nullptr);
+      k.encode_groups_bf16[0](values.data(), measured.data(), values.size(), &prepared, values.size(), &distortion);
+      if (codes != truth || measured != truth) return failure("scale {}: not the same codes", scale);
+    }
+    return {};
+  });
 }
 
 TEST_P(EncodeGroupsTest, NonFiniteValuesWithoutSums) {
