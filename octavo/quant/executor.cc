@@ -335,8 +335,8 @@ Status Executor::encode_split(const Unit& unit, const Extent& region, Buffers& b
     for (const Extent& part : pieces) {
       buffers.source.resize(part.count() * bytes);
       OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
-      OCTAVO_ASSIGN(const float amax, finite_amax(unit, part, encoder, measure ? &result.zeroed : nullptr));
       if (measure) {
+        OCTAVO_ASSIGN(const float amax, finite_amax(unit, part, encoder, &result.zeroed));
         largest = std::max(largest, amax);
         continue;
       }
@@ -378,7 +378,6 @@ Status Executor::encode_shared(const Unit& unit, float amax, Buffers& buffers, U
     } else {
       buffers.source.resize(size);
       OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
-      if (plan_.spec.nonfinite == NonFinite::kZero) OCTAVO_TRY(finite_amax(unit, part, encoder, nullptr));
       OCTAVO_TRY(encode_at(unit, part, encoder, encoder.scale(amax), buffers, result));
     }
     at += size;
@@ -391,7 +390,11 @@ Status Executor::encode_at(const Unit& unit, const Extent& part, PieceEncoder& e
                            UnitResult& result) {
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
   buffers.codes.resize(part.count());
-  encoder.encode_at(scale, buffers.codes, distortion(result));
+  const Distortion before = result.distortion;
+  while (!encoder.encode_at(scale, buffers.codes, distortion(result))) {
+    result.distortion = before;
+    OCTAVO_TRY(make_finite(unit, part, encoder, nullptr));  // counted when the region was measured
+  }
   OCTAVO_TRY(write_codes(unit, part, buffers.codes));
   if (part.row_begin % e.block_n == 0 && part.col_begin % e.block_k == 0) {
     buffers.scales.assign(1, scale);
