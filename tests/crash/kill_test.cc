@@ -18,8 +18,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kHow[] = {":before", ":half", ":after"};
 
-// Kills runs of `job` at the operations that `seed` says, reruns with further kills included, until one ends.
-void kill_and_finish(Jobs& jobs, const std::string& job, std::uint64_t seed) {
+// Kills runs of `job` at the operations that `seed` says, reruns with further kills included, until one ends. Adds
+// to `kills` how many were killed.
+void kill_and_finish(Jobs& jobs, const std::string& job, std::uint64_t seed, int& kills) {
   std::mt19937_64 random(seed);
   jobs.clear();
   std::string killed;
@@ -28,8 +29,9 @@ void kill_and_finish(Jobs& jobs, const std::string& job, std::uint64_t seed) {
     killed += " " + at;
     SCOPED_TRACE(job + ", seed " + std::to_string(seed) + ", killed at" + killed);
     const Ended ended = jobs.run_faulty(job, {{"OCTAVO_FAULT_KILL", at}});
-    // A rerun that has less to do may be done before.
-    EXPECT_TRUE(ended.signal == SIGKILL || (ended.code == 0 && attempt > 0)) << ended.said();
+    // A rerun has less to do, and how often a run syncs depends on how fast it is: it may end before it is killed.
+    EXPECT_TRUE(ended.signal == SIGKILL || ended.code == 0) << ended.said();
+    kills += ended.signal == SIGKILL;
     ASSERT_EQ(jobs.half_done(job), "");
     if (ended.code == 0 || random() % 3 != 0) break;
   }
@@ -45,8 +47,11 @@ class Kill : public testing::TestWithParam<std::string> {};
 TEST_P(Kill, AtOperations) {
   Jobs jobs;
   const int count = cases(6);
-  for (int i = 0; i < count && !HasFatalFailure(); ++i)
-    kill_and_finish(jobs, GetParam(), static_cast<std::uint64_t>(i));
+  int kills = 0;
+  for (int i = 0; i < count && !HasFatalFailure(); ++i) {
+    kill_and_finish(jobs, GetParam(), static_cast<std::uint64_t>(i), kills);
+  }
+  EXPECT_GE(kills, count * 2 / 3);
 }
 
 // Without libfaults.so, as a user's machine would. A quick run may be done before it is killed.
@@ -74,32 +79,33 @@ TEST_P(Kill, AtMoments) {
 
 INSTANTIATE_TEST_SUITE_P(Jobs, Kill, testing::ValuesIn(Jobs::names()), job_test_name);
 
-// A rerun reads only what is left.
+// A rerun reads only what is left: a tenth, and what was not yet in the journal. That is two batches of 256 KiB and the
+// units under work at most, here a fifth of the model; next to nothing of models of the usual size.
 TEST(Resume, ReadsLittle) {
   Jobs jobs;
   for (const std::string job : {"block", "dynamic", "tensor", "one-shard"}) {
     SCOPED_TRACE(job);
     jobs.clear();
-    const auto read = [&](const Environment& faults) {
-      Environment all = faults;
-      all["OCTAVO_FAULT_COUNT"] = jobs.path("count");
-      all = watch(jobs.work(), all);
-      all["OCTAVO_FAULT_PREFIX"] += ":" + jobs.path("model").string() + ":" + jobs.path("one-shard").string();
-      fs::remove(jobs.path("count"));
-      const Ended ended = run(jobs.command(job), all);
-      EXPECT_TRUE(ended.code == 0 || ended.signal == SIGKILL) << ended.said();
-      if (ended.code != 0) return 0.0;
-      std::istringstream numbers(read_file(jobs.path("count")));
-      double operations = 0, bytes = 0;
-      numbers >> operations >> bytes;
-      return bytes;
+    struct Moved {
+      std::uint64_t operations = 0, read = 0, written = 0;
     };
-    const double whole = read({});
-    EXPECT_GT(whole, 5e6);
+    const auto moved = [&](Environment faults) {
+      faults["OCTAVO_FAULT_COUNT"] = jobs.path("count");
+      Environment all = watch(jobs.work(), faults);
+      all["OCTAVO_FAULT_PREFIX"] += ":" + jobs.path("model").string() + ":" + jobs.path("one-shard").string();
+      const Ended ended = run(jobs.command(job), all);
+      Moved out;
+      if (ended.code == 0)
+        std::istringstream(read_file(jobs.path("count"))) >> out.operations >> out.read >> out.written;
+      EXPECT_TRUE(ended.code == 0 || ended.signal == SIGKILL) << ended.said();
+      return out;
+    };
+    const Moved whole = moved({});
+    EXPECT_GT(whole.read, 5'000'000u);
     jobs.clear();
-    read({{"OCTAVO_FAULT_KILL", std::to_string(jobs.operations(job) * 9 / 10) + ":before"}});
+    moved({{"OCTAVO_FAULT_KILL", std::to_string(whole.written * 9 / 10) + "b:before"}});
     ASSERT_TRUE(fs::exists(jobs.partial()));
-    EXPECT_LT(read({}), 0.15 * whole);
+    EXPECT_LT(moved({}).read, whole.read * 35 / 100);
     EXPECT_EQ(folder_difference(jobs.expected(job), jobs.out()), "");
   }
 }

@@ -14,7 +14,8 @@
 //   OCTAVO_FAULT_SHORT   a seed: reads and writes move fewer bytes than asked for, and are interrupted (EINTR), at
 //                        random
 //   OCTAVO_FAULT_KILL    N:before, N:after or N:half: SIGKILL at the Nth operation that changes or syncs something
-//                        (half: a write gets half of its bytes done); N:stop: SIGSTOP before it, and SIGCONT goes on
+//                        (half: a write gets half of its bytes done); N:stop: SIGSTOP before it, and SIGCONT goes on.
+//                        Nb instead of N: at the first operation when N bytes have been written
 //   OCTAVO_FAULT_TRACE   a file for the trace (trace.h) of those operations
 //   OCTAVO_FAULT_NOSYNC  syncs are counted, recorded and failed, but not carried out: nothing cuts the power here
 //   OCTAVO_FAULT_COUNT   a file that gets, at the end of the program, three numbers: of those operations, of bytes read
@@ -155,7 +156,8 @@ struct State {
   std::uint32_t last_handle = 0;
   bool shortens = false, syncs = true, dies = false;
   std::uint64_t random = 0;
-  std::uint64_t kill_at = 0;  // 0: never
+  std::uint64_t kill_at = 0;     // operation; 0: never
+  std::uint64_t kill_bytes = 0;  // bytes written; 0: never
   KillHow kill_how = KillHow::kBefore;
   std::atomic<std::uint64_t> operations{0}, bytes_read{0}, bytes_written{0};
   int trace_fd = -1;
@@ -169,7 +171,10 @@ struct State {
     }
     if (const std::string_view kill = variable("OCTAVO_FAULT_KILL"); !kill.empty()) {
       const std::size_t colon = std::min(kill.find(':'), kill.size());
-      kill_at = number_of(kill.substr(0, colon));
+      std::string_view when = kill.substr(0, colon);
+      const bool by_bytes = when.ends_with('b');
+      if (by_bytes) when.remove_suffix(1);
+      (by_bytes ? kill_bytes : kill_at) = number_of(when);
       const std::string_view how = kill.substr(std::min(colon + 1, kill.size()));
       constexpr std::string_view kHows[] = {"before", "after", "half", "stop"};
       const auto at = std::find(std::begin(kHows), std::end(kHows), how);
@@ -319,7 +324,11 @@ void record(TraceOp op, std::uint32_t handle, std::uint64_t a, std::uint64_t b, 
 template <typename Perform, typename Half>
 auto changing(Perform perform, Half half) {
   State& s = state();
-  const bool last = ++s.operations == s.kill_at;
+  bool last = ++s.operations == s.kill_at;
+  if (s.kill_bytes > 0 && s.bytes_written >= s.kill_bytes) {
+    last = true;
+    s.kill_bytes = 0;  // once
+  }
   if (last && s.kill_how == KillHow::kBefore) die();
   if (last && s.kill_how == KillHow::kStop) stop();
   if (last && s.kill_how == KillHow::kHalf) {
