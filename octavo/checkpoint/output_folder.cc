@@ -50,13 +50,15 @@ Status remove_tree(const fs::path& path) {
   return {};
 }
 
-// Empties OUT.partial but for the lock that the caller holds. The journals go first, and durably: while one stands, its
-// data must.
+// Empties OUT.partial but for the lock that the caller holds. What speaks of the rest goes first, and durably: while a
+// journal or a part's mark stands, its data must, and while the manifest stands, the texts.
 Status clear(const fs::path& partial) {
   const fs::path state = partial / kStateFolder;
   OCTAVO_ASSIGN(const auto in_state, entries(state));
   for (const fs::path& path : in_state) {
-    if (path.filename().string().starts_with("journal-")) OCTAVO_TRY(remove_tree(path));
+    const bool speaks = path.filename().string().starts_with("journal-") || path.extension() == ".done" ||
+                        path.filename() == kManifestName;
+    if (speaks) OCTAVO_TRY(remove_tree(path));
   }
   OCTAVO_TRY(sync_directory(state));
   for (const fs::path& path : in_state) {

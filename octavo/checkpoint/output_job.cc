@@ -41,10 +41,10 @@ std::string layout_fingerprint(const JobDescription& job) {
   return print.hex();
 }
 
-// After a batch of this many bytes the journal is brought up to date. A hundredth of the output or so: a killed run
+// After a batch of this many bytes the journal is brought up to date. An eightieth of the output: a killed run
 // loses little, and on a fast disk the syncs cost little.
 std::uint64_t batch_bytes(std::uint64_t total) {
-  return std::clamp<std::uint64_t>(total / 64, 256ull << 10, 64ull << 20);
+  return std::clamp<std::uint64_t>(total / 80, 64ull << 10, 64ull << 20);
 }
 
 }  // namespace

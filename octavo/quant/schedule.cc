@@ -130,7 +130,7 @@ std::vector<Extent> cut_regions(const Extent& e, std::uint64_t block_n, std::uin
 }
 
 std::uint64_t unit_bytes(std::uint64_t source_bytes) {
-  return std::clamp<std::uint64_t>(source_bytes / 1024, 256ull << 10, kLargestUnit);
+  return std::clamp<std::uint64_t>(source_bytes / 1024, 64ull << 10, kLargestUnit);
 }
 
 Schedule make_schedule(const Checkpoint& checkpoint, const Plan& plan, std::uint64_t bytes, std::uint64_t largest) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "tests/crash/jobs.h"
+#include "tests/support/checkpoint_builder.h"
 
 namespace octavo::test {
 namespace {
@@ -79,34 +80,45 @@ TEST_P(Kill, AtMoments) {
 
 INSTANTIATE_TEST_SUITE_P(Jobs, Kill, testing::ValuesIn(Jobs::names()), job_test_name);
 
-// A rerun reads only what is left: a tenth, and what was not yet in the journal. That is two batches of 256 KiB and the
-// units under work at most, here a fifth of the model; next to nothing of models of the usual size.
+// A rerun reads only what is left: a tenth, and what was not yet in the journal. That is at most two batches of an
+// eightieth of the output and the units under work.
 TEST(Resume, ReadsLittle) {
   Jobs jobs;
-  for (const std::string job : {"block", "dynamic", "tensor", "one-shard"}) {
-    SCOPED_TRACE(job);
-    jobs.clear();
-    struct Moved {
-      std::uint64_t operations = 0, read = 0, written = 0;
-    };
-    const auto moved = [&](Environment faults) {
+  CheckpointBuilder builder = tiny_model();
+  builder.add_random("model.layers.9.mlp.down_proj.weight", DType::kBF16, {32768, 1024}, 9);  // one giant tensor
+  const fs::path one_shard = jobs.path("giant"), three_shards = jobs.path("giant3");
+  builder.write(one_shard);
+  for (int i = 0; i < 4; ++i) {
+    builder.add_random("model.layers." + std::to_string(10 + i) + ".mlp.down_proj.weight", DType::kBF16, {4096, 1024},
+                       9);
+  }
+  builder.spread(3);
+  builder.write(three_shards);
+  for (const auto& [source, scheme] : std::vector<std::pair<fs::path, std::string>>{
+           {one_shard, "block"}, {one_shard, "dynamic"}, {one_shard, "tensor"}, {three_shards, "dynamic"}}) {
+    SCOPED_TRACE(source.filename().string() + " " + scheme);
+    const auto quantize = [&](const fs::path& out, Environment faults) {
       faults["OCTAVO_FAULT_COUNT"] = jobs.path("count");
       Environment all = watch(jobs.work(), faults);
-      all["OCTAVO_FAULT_PREFIX"] += ":" + jobs.path("model").string() + ":" + jobs.path("one-shard").string();
-      const Ended ended = run(jobs.command(job), all);
-      Moved out;
-      if (ended.code == 0)
-        std::istringstream(read_file(jobs.path("count"))) >> out.operations >> out.read >> out.written;
+      all["OCTAVO_FAULT_PREFIX"] += ":" + source.string();
+      const Ended ended =
+          run({OCTAVO_BINARY, "quantize", source, "-o", out, "--scheme", scheme, "-q", "--threads", "2"}, all);
       EXPECT_TRUE(ended.code == 0 || ended.signal == SIGKILL) << ended.said();
-      return out;
+      struct Moved {
+        std::uint64_t operations = 0, read = 0, written = 0;
+      } moved;
+      if (ended.code == 0)
+        std::istringstream(read_file(jobs.path("count"))) >> moved.operations >> moved.read >> moved.written;
+      return moved;
     };
-    const Moved whole = moved({});
-    EXPECT_GT(whole.read, 5'000'000u);
     jobs.clear();
-    moved({{"OCTAVO_FAULT_KILL", std::to_string(whole.written * 9 / 10) + "b:before"}});
-    ASSERT_TRUE(fs::exists(jobs.partial()));
-    EXPECT_LT(moved({}).read, whole.read * 35 / 100);
-    EXPECT_EQ(folder_difference(jobs.expected(job), jobs.out()), "");
+    const auto whole = quantize(jobs.work() / "whole", {});
+    EXPECT_GT(whole.read, 60'000'000u);
+    const fs::path out = jobs.work() / "out";
+    quantize(out, {{"OCTAVO_FAULT_KILL", std::to_string(whole.written * 9 / 10) + "b:before"}});
+    ASSERT_TRUE(fs::exists(out.string() + ".partial"));
+    EXPECT_LT(quantize(out, {}).read, whole.read * 15 / 100);
+    EXPECT_EQ(folder_difference(jobs.work() / "whole", out), "");
   }
 }
 

@@ -102,6 +102,41 @@ TEST_P(PowerCut, AfterAKill) {
   }
 }
 
+// One part throws the unfinished output away when another part of it is done. Nothing of what was done may be believed
+// when its data are gone.
+TEST(PowerCutOfParts, AtARestart) {
+  Jobs jobs;
+  const std::string job = "block";
+  const auto part = [&](const char* which, bool restart, Environment faults = {}) {
+    auto words = jobs.command(job);
+    words.insert(words.end(), {"--part", which});
+    if (restart) words.emplace_back("--restart");
+    const Ended ended = run(words, watch(jobs.work(), faults));
+    EXPECT_EQ(ended.code, 0) << ended.said();
+  };
+  jobs.expected(job);
+  part("2/2", false);
+  const fs::path before = jobs.path("before");
+  fs::copy(jobs.work(), before, fs::copy_options::recursive);
+  part("1/2", true, {{"OCTAVO_FAULT_TRACE", jobs.path("trace")}});
+  const CrashSimulator trace(jobs.path("trace"), jobs.work(), before);
+  const std::size_t cleared = trace.find("create out.partial/.octavo/final/").front();
+  const int count = cases(40);
+  for (int i = 0; i < count && !testing::Test::HasFatalFailure(); ++i) {
+    const auto seed = static_cast<std::uint64_t>(i);
+    std::mt19937_64 random(seed);
+    const std::size_t at = random() % 4 == 0 ? random() % trace.operations() : random() % (cleared + 1);
+    SCOPED_TRACE("power cut before operation " + std::to_string(at) + " (" + trace.describe(at) + "), seed " +
+                 std::to_string(seed));
+    fs::remove_all(jobs.work());
+    trace.materialize(at, seed, jobs.work());
+    part("1/2", false);
+    ASSERT_EQ(jobs.half_done(job), "");
+    part("2/2", false);
+    ASSERT_EQ(folder_difference(jobs.expected(job), jobs.out()), "");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Jobs, PowerCut, testing::ValuesIn(Jobs::names()), job_test_name);
 
 }  // namespace
