@@ -7,6 +7,7 @@
 #include <malloc.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <csignal>
@@ -85,6 +86,7 @@ Result<JobSetup> set_up_job(const JobFlags& flags, std::size_t tensors, std::uin
   JobSetup out;
   OCTAVO_ASSIGN(out.job.folder, parse_part(flags.part));
   out.job.folder.restart = flags.restart;
+  out.job.stop = &interrupt_signal();
   // Buffers come and go as mappings of their own: what is freed is gone, in whatever order.
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 128 << 10);
@@ -109,11 +111,15 @@ Error interrupted(const std::string& out) {
 
 std::string missing_text(const JobFlags& flags, const std::vector<std::uint32_t>& missing, const std::string& out) {
   if (missing.empty()) return "";
+  constexpr std::size_t kShown = 10;
+  const std::vector<std::uint32_t> shown(
+      missing.begin(), missing.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, missing.size())));
+  const std::string more = missing.size() > kShown ? fmt::format(" and {} more", missing.size() - kShown) : "";
   return fmt::format(
-      "part {} is done; {} {} {} missing. {} appears when the last is done in the same folder; parts in "
+      "part {} is done; {} {}{} {} missing. {} appears when the last is done in the same folder; parts in "
       "folders of their own go together with `octavo merge`\n",
-      flags.part, missing.size() == 1 ? "part" : "parts", fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are",
-      out);
+      flags.part, missing.size() == 1 ? "part" : "parts", fmt::join(shown, ", "), more,
+      missing.size() == 1 ? "is" : "are", out);
 }
 
 }  // namespace octavo::cli

@@ -1,5 +1,6 @@
 // The command `octavo`: registers the subcommands, parses, runs one, maps errors to exit codes 0, 1, 2.
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -136,6 +137,12 @@ int run(int argc, char** argv) {
 }  // namespace octavo::cli
 
 int main(int argc, char** argv) {
+  // A model of a thousand shards has as many files open, twice; shells allow fewer than the system does.
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   try {
     return octavo::cli::run(argc, argv);
   } catch (const std::bad_alloc&) {

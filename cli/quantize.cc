@@ -102,7 +102,10 @@ std::string format_sqnr(const quant::Summary& s) {
 
 std::string format_summary(const QuantizeOptions& o, const quant::Plan& plan, const quant::Summary& s) {
   const std::string& out = o.out;
-  if (s.already_finished) return fmt::format("{}: finished already; nothing to do\n", out);
+  if (s.already_finished) {
+    return fmt::format("{}: finished already; nothing to do\n{}", out,
+                       o.sqnr ? "  SQNR is measured while a folder is written: choose another output for it\n" : "");
+  }
   std::string text = fmt::format("{}: {} weights to FP8 ({}, {}), {} tensors kept\n", out, s.quantized,
                                  plan.spec.scheme.name, quant::format_name(plan.spec.format), s.kept);
   text += fmt::format("  bytes        {} -> {} ({:.1f} %)\n", human_bytes(s.source_bytes), human_bytes(s.output_bytes),
@@ -154,7 +157,7 @@ Json summary_json(const QuantizeOptions& o, const quant::Plan& plan, const quant
               {"edge_channel", plan.edge_channel},
               {"kinds", std::move(kinds)},
               {"warnings", plan.warnings}};
-  if (!o.sqnr) return out;
+  if (!o.sqnr || s.already_finished) return out;
   Json& modules = out["sqnr"] = Json::array();
   for (const auto& module : s.distortions) {
     modules.push_back({{"module", module.module}, {"db", sqnr_json(module.distortion)}});

@@ -70,6 +70,10 @@ Result<std::string> single_weight_file(const fs::path& dir, const std::vector<st
   if (has_suffix(names, ".gguf")) {
     return failure("{}: holds a GGUF file; run `octavo import FILE.gguf -o DIR` first", dir.string());
   }
+  std::error_code error;
+  if (fs::is_directory(dir / "snapshots", error)) {
+    return failure("{}: a folder of the Hugging Face cache; the model is one of its snapshots/*", dir.string());
+  }
   return failure("{}: no model.safetensors and no {}", dir.string(), kIndexName);
 }
 

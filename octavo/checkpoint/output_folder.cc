@@ -2,6 +2,8 @@
 #include "octavo/checkpoint/output_folder.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "octavo/base/text.h"
 
@@ -50,15 +52,20 @@ Status remove_tree(const fs::path& path) {
   return {};
 }
 
-// Empties OUT.partial but for the lock that the caller holds. What speaks of the rest goes first, and durably: while a
-// journal or a part's mark stands, its data must, and while the manifest stands, the texts.
+// Empties OUT.partial but for the lock that the caller holds. What vouches for something goes before it, each step
+// durable before the next: a part's mark vouches for its journal, the journal for data, the manifest for the texts.
 Status clear(const fs::path& partial) {
   const fs::path state = partial / kStateFolder;
   OCTAVO_ASSIGN(const auto in_state, entries(state));
+  const auto vouches = [](const fs::path& path) {
+    return path.filename() == kManifestName || path.filename().string().starts_with("journal-");
+  };
   for (const fs::path& path : in_state) {
-    const bool speaks = path.filename().string().starts_with("journal-") || path.extension() == ".done" ||
-                        path.filename() == kManifestName;
-    if (speaks) OCTAVO_TRY(remove_tree(path));
+    if (path.extension() == ".done") OCTAVO_TRY(remove_tree(path));
+  }
+  OCTAVO_TRY(sync_directory(state));
+  for (const fs::path& path : in_state) {
+    if (vouches(path)) OCTAVO_TRY(remove_tree(path));
   }
   OCTAVO_TRY(sync_directory(state));
   for (const fs::path& path : in_state) {
@@ -71,13 +78,23 @@ Status clear(const fs::path& partial) {
   return sync_directory(state);
 }
 
+// Of a process that was killed a moment ago the lock may still be there.
+Result<File> lock_part(const fs::path& partial, const fs::path& path) {
+  constexpr int kTries = 10;
+  for (int i = 0;; ++i) {
+    OCTAVO_ASSIGN(File lock, File::open_or_create(path));
+    if (lock.try_lock()) return lock;
+    if (i == kTries) return failure("{}: another octavo is writing it", partial.string());
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
 // Fails while a part of the folder is being worked on.
 Status check_idle(const fs::path& partial) {
   OCTAVO_ASSIGN(const auto in_state, entries(partial / kStateFolder));
   for (const fs::path& path : in_state) {
     if (path.extension() != ".lock") continue;
-    OCTAVO_ASSIGN(File lock, File::open_or_create(path));
-    if (!lock.try_lock()) return failure("{}: another octavo is writing it", partial.string());
+    OCTAVO_ASSIGN(const File lock, lock_part(partial, path));
   }
   return {};
 }
@@ -122,8 +139,9 @@ Status begin(const fs::path& partial, const Manifest& manifest, const std::vecto
   return sync_directory(state);
 }
 
-// The manifest of an unfinished output; nullopt where a crash came before it.
-Result<std::optional<Manifest>> read_manifest(const fs::path& partial) {
+// The manifest of an unfinished output; nullopt where a crash came before it, or where it is not wanted.
+Result<std::optional<Manifest>> read_manifest(const fs::path& partial, bool ignore = false) {
+  if (ignore) return std::optional<Manifest>();
   const fs::path path = partial / kStateFolder / kManifestName;
   std::error_code error;
   if (!fs::exists(path, error)) return std::optional<Manifest>();
@@ -217,28 +235,39 @@ Result<bool> is_finished(const fs::path& out, const Record& wanted, const std::v
   return true;
 }
 
-Result<OutputFolder> OutputFolder::open(const fs::path& out, const Manifest& manifest,
-                                        const std::vector<TextFile>& texts, const FolderOptions& options) {
+Result<std::optional<OutputFolder>> OutputFolder::open(const fs::path& out, const Manifest& manifest,
+                                                       const std::vector<TextFile>& texts,
+                                                       const FolderOptions& options) {
   const fs::path partial = partial_of(out), state = partial / kStateFolder;
-  for (;;) {
-    OCTAVO_TRY(prepare(partial));
-    OCTAVO_ASSIGN(File lock, File::open_or_create(state / "lock"));
-    OCTAVO_TRY(lock.lock());
-    if (!lock.is_at(state / "lock")) continue;  // another part finished the folder while this one waited
-    OCTAVO_ASSIGN(std::optional<Manifest> begun, options.restart ? std::optional<Manifest>() : read_manifest(partial));
-    if (!begun) {
-      OCTAVO_TRY(check_idle(partial));
-      OCTAVO_TRY(clear(partial));
-      OCTAVO_TRY(begin(partial, manifest, texts));
-    } else if (const auto difference = manifest_difference(*begun, manifest)) {
-      return failure("{}: was begun with {}; finish it with the same command, or --restart", partial.string(),
-                     *difference);
-    }
-    OCTAVO_ASSIGN(File part_lock,
-                  File::open_or_create(state / part_name("part-", options.part, options.parts, ".lock")));
-    if (!part_lock.try_lock()) return failure("{}: another octavo is writing it", partial.string());
-    return OutputFolder(out, partial, manifest, options, std::move(part_lock));
+  OCTAVO_TRY(prepare(partial));
+  OCTAVO_ASSIGN(File lock, File::open_or_create(state / "lock"));
+  OCTAVO_TRY(lock.lock());
+  // Another part may have published the folder while this one waited for the lock...
+  if (!lock.is_at(state / "lock")) return std::optional<OutputFolder>();
+  OCTAVO_ASSIGN(std::optional<Manifest> begun, read_manifest(partial, options.restart));
+  std::error_code error;
+  if (!begun && fs::exists(out / kRecordName, error)) {
+    // ...or just before this one made a new, empty OUT.partial, which nobody needs.
+    OCTAVO_TRY(check_idle(partial));
+    OCTAVO_TRY(remove_tree(partial));
+    return std::optional<OutputFolder>();
   }
+  if (!begun) {
+    OCTAVO_TRY(check_idle(partial));
+    OCTAVO_TRY(clear(partial));
+    OCTAVO_TRY(begin(partial, manifest, texts));
+  } else if (const auto difference = manifest_difference(*begun, manifest)) {
+    return failure("{}: was begun with {}; finish it with the same command, or --restart", partial.string(),
+                   *difference);
+  }
+  OCTAVO_ASSIGN(File part_lock, lock_part(partial, state / part_name("part-", options.part, options.parts, ".lock")));
+  // From here on the part is not done, whatever an earlier run said.
+  const fs::path mark = state / part_name("part-", options.part, options.parts, ".done");
+  if (fs::exists(mark, error)) {
+    OCTAVO_TRY(remove_tree(mark));
+    OCTAVO_TRY(sync_directory(state));
+  }
+  return std::optional<OutputFolder>(OutputFolder(out, partial, manifest, options, std::move(part_lock)));
 }
 
 fs::path OutputFolder::journal_path() const {
@@ -256,14 +285,34 @@ Result<std::vector<std::uint32_t>> publish_folder(const fs::path& out, std::uint
   std::error_code error;
   std::vector<std::uint32_t> missing;
   // Another part, done at the same moment, may publish it, before the lock or while this one waits for it.
-  if (!fs::exists(partial, error) && fs::exists(out / kRecordName, error)) return missing;
-  OCTAVO_ASSIGN(File lock, File::open_or_create(state / "lock"));
-  OCTAVO_TRY(lock.lock());
-  if (!lock.is_at(state / "lock")) return missing;
+  const auto published = [&] { return !fs::exists(state, error) && fs::exists(out / kRecordName, error); };
+  auto lock = File::open_or_create(state / "lock");
+  if (!lock.ok()) {
+    if (published()) return missing;
+    return lock.error();
+  }
+  OCTAVO_TRY(lock->lock());
+  if (!lock->is_at(state / "lock")) return missing;
   for (std::uint32_t part = 1; part <= parts; ++part) {
-    if (!fs::exists(state / part_name("part-", part, parts, ".done"), error)) missing.push_back(part);
+    const fs::path mark = state / part_name("part-", part, parts, ".done");
+    if (!fs::exists(mark, error)) {
+      missing.push_back(part);
+      continue;
+    }
+    OCTAVO_ASSIGN(const std::string text, read_text_file(mark, kMaxManifest));
+    OCTAVO_ASSIGN(const auto files, parse_files(text, mark.string()));
+    for (const auto& [name, bytes] : files) {
+      const auto file = file_state(partial / name);
+      if (!file.ok() || file->bytes != bytes) {
+        return failure("{}: is missing or has not the {} bytes that part {} says; run that part again",
+                       (partial / printable(name)).string(), bytes, part);
+      }
+    }
   }
   if (!missing.empty()) return missing;
+  if (!fs::exists(state / kFinalFolder / kRecordName, error)) {
+    return failure("{}: is damaged; --restart starts anew", (state / kFinalFolder).string());
+  }
   OCTAVO_ASSIGN(const auto texts, entries(state / kFinalFolder));
   for (const fs::path& text : texts) OCTAVO_TRY(octavo::copy_file(text, partial / text.filename()));
   OCTAVO_TRY(sync_directory(partial));  // every name, before the folder can be seen as OUT

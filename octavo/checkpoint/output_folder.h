@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,8 +47,9 @@ class OutputFolder {
   // Makes OUT.partial or takes over what an earlier run left. Fails when it was begun with another manifest (the
   // sentence says in what), when it is not ours, or while another process does the same part. `texts` are the small
   // files that appear when all parts are done, octavo.json among them.
-  static Result<OutputFolder> open(const std::filesystem::path& out, const Manifest& manifest,
-                                   const std::vector<TextFile>& texts, const FolderOptions& options);
+  // nullopt: OUT was published meanwhile; ask is_finished again.
+  static Result<std::optional<OutputFolder>> open(const std::filesystem::path& out, const Manifest& manifest,
+                                                  const std::vector<TextFile>& texts, const FolderOptions& options);
 
   const std::filesystem::path& out() const { return out_; }
   std::filesystem::path path(std::string_view name) const { return partial_ / name; }  // inside OUT.partial

@@ -137,7 +137,9 @@ struct OutputJob::Impl {
     for (std::uint32_t i = 0; i < job.files.size(); ++i) {
       if (!mine(i)) continue;
       const OutputFile& file = job.files[i];
-      OCTAVO_ASSIGN(File opened, File::open_update(folder->path(file.name)).context("--restart starts anew"));
+      auto file_result = File::open_update(folder->path(file.name));
+      if (!file_result.ok()) return failure("{}; --restart starts anew", file_result.error().message);
+      File opened = std::move(file_result).value();
       if (opened.size() != file.bytes) {
         return failure("{}: has {} bytes, {} expected: changed since; --restart starts anew", opened.path().string(),
                        opened.size(), file.bytes);
@@ -242,6 +244,9 @@ struct OutputJob::Impl {
       if (!mine(copy.file) || (next_done < done.size() && done[next_done].unit == copy.unit)) continue;
       OCTAVO_ASSIGN(const File source, File::open_read(job.copies[copy.source].from));
       for (std::uint64_t at = copy.begin; at < copy.end;) {
+        if (options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0) {
+          return Error{ErrorKind::kInterrupted, "interrupted"};
+        }
         buffer.resize(static_cast<std::size_t>(std::min(kCopyPiece, copy.end - at)));
         OCTAVO_TRY(source.read_at(at, buffer));
         OCTAVO_TRY(files[copy.file]->write_at(at, buffer));
@@ -314,11 +319,13 @@ Result<OutputJob> OutputJob::open(const fs::path& out_arg, const std::vector<fs:
   std::vector<std::pair<std::string, std::uint64_t>> names;
   for (const OutputFile& file : job.files) names.emplace_back(file.name, file.bytes);
   for (const TextFile& text : job.texts) names.emplace_back(text.name, text.text.size());
-  OCTAVO_ASSIGN(impl->finished, is_finished(out, job.made_by.value_or(manifest.record), manifest.files, names));
-  if (impl->finished) return OutputJob(std::move(impl));
-
-  job.texts.push_back({std::string(kRecordName), format_record(job.made_by.value_or(manifest.record))});
-  OCTAVO_ASSIGN(impl->folder, OutputFolder::open(out, manifest, job.texts, options.folder));
+  const Record& record = job.made_by ? *job.made_by : manifest.record;
+  job.texts.push_back({std::string(kRecordName), format_record(record)});
+  while (!impl->folder) {
+    OCTAVO_ASSIGN(impl->finished, is_finished(out, record, manifest.files, names));
+    if (impl->finished) return OutputJob(std::move(impl));
+    OCTAVO_ASSIGN(impl->folder, OutputFolder::open(out, manifest, job.texts, options.folder));
+  }
   job.texts = {};  // they are on the disk
   impl->files.resize(job.files.size());
   JournalContents contents;

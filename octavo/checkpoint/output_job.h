@@ -2,6 +2,7 @@
 // in the journal once its bytes are durable. The same job begun again finds out what is left to do.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -32,7 +33,7 @@ struct OutputFile {
 // with what another began.
 struct OutputUnit {
   std::uint32_t file = kNoFile;  // where its bytes go; kNoFile: it only finds something out
-  std::uint64_t bytes = 0;       // that it writes
+  std::uint64_t bytes = 0;       // that it writes, or what finding it out is worth
 };
 
 // A small file that is taken over as it is.
@@ -62,6 +63,7 @@ struct JobDescription {
 
 struct JobOptions {
   FolderOptions folder;
+  const std::atomic<int>* stop = nullptr;  // not 0: end copying files (kInterrupted)
   bool release_cache = false;  // drop written data from the page cache once it is durable: the output exceeds memory
 };
 

@@ -29,7 +29,7 @@ class FolderSink final : public TensorSink {
 
 // The shard that a unit writes to, and how much.
 OutputUnit output_unit(const Plan& plan, const Unit& unit) {
-  if (unit.pass == Pass::kAmax) return {};
+  if (unit.pass == Pass::kAmax) return {kNoFile, unit.extent.count()};  // to be recorded as often as the others
   // Bytes of a copy, or codes of a byte each; scales are not worth counting.
   return {plan.outputs[plan.tensors[unit.tensor].output].shard, unit.extent.count()};
 }

@@ -50,7 +50,7 @@ class HeldRegions {
 
 class Executor {
  public:
-  // `units`: which of the schedule's units to do, in order. `window_bytes` bounds all buffers together.
+  // `window_bytes` bounds all buffers together.
   Executor(const Checkpoint& checkpoint, const Plan& plan, const Schedule& schedule, TensorSink& sink,
            const ExecuteOptions& options, std::uint64_t window_bytes);
 

@@ -52,7 +52,7 @@ class Example {
   }
 
   Result<OutputJob> open(std::string_view out, FolderOptions folder = {}) const {
-    return OutputJob::open(dir_ / out, {dir_ / "in"}, description(), {folder, false});
+    return OutputJob::open(dir_ / out, {dir_ / "in"}, description(), {folder, nullptr, false});
   }
 
   // Completes at most `count` of what is left of this part's units; returns how many.
@@ -288,6 +288,37 @@ TEST(OutputJob, PartsInOneFolderTheLastPutsItTogether) {
   }
   EXPECT_EQ(worked, kFiles * kUnitsPerFile);
   EXPECT_EQ(folder_bytes(dir / "out"), folder_bytes(dir / "whole"));
+}
+
+TEST(OutputJob, WhatAPartSaidIsCheckedBeforeItIsPublished) {
+  const TempDir dir;
+  const Example example(dir);
+  const auto make = [&](std::uint32_t part, bool restart) {
+    auto job = example.open("out", {part, 2, restart});
+    EXPECT_TRUE(job.ok()) << job.error().message;
+    example.work(*job);
+    return job->finish();
+  };
+  ASSERT_EQ(make(1, false).value(), std::vector<std::uint32_t>{2});
+  std::string shard;
+  for (const auto& entry : fs::directory_iterator(dir / "out.partial")) {
+    if (entry.path().extension() == ".safetensors") shard = entry.path();
+  }
+  fs::remove(shard);
+  const auto second = make(2, false);
+  ASSERT_FALSE(second.ok());
+  EXPECT_TRUE(holds(second.error().message, "that part 1 says; run that part again")) << second.error().message;
+  EXPECT_FALSE(fs::exists(dir / "out"));
+  // A part that begins again is not done, whatever its mark said before.
+  ASSERT_TRUE(make(1, true).ok());
+  {
+    auto job = example.open("out", {1, 2});
+    ASSERT_TRUE(job.ok());
+    EXPECT_FALSE(fs::exists(dir / "out.partial/.octavo/part-1-of-2.done"));
+    EXPECT_EQ(make(2, false).value(), std::vector<std::uint32_t>{1});
+    ASSERT_TRUE(job->finish().value().empty());
+  }
+  EXPECT_TRUE(fs::exists(dir / "out/octavo.json"));
 }
 
 TEST(OutputJob, PartsInFoldersOfTheirOwnAreMerged) {

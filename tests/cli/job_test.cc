@@ -89,6 +89,7 @@ TEST(Job, PartsOfOneAndOfSeveralFolders) {
       EXPECT_EQ(fs::exists(dir / (s + "-one")), last);
     }
     EXPECT_EQ(folder_bytes(dir / (s + "-one")), whole);
+    EXPECT_TRUE(holds(run_octavo({"merge", dir / (s + "-one"), "-o", dir / (s + "-one")}).out, "finished already"));
     std::vector<std::string> merge = {"merge"};
     for (const char* part : {"1", "2", "3"}) {
       const std::string out = dir / (s + "-p" + part);
