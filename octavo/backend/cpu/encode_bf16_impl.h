@@ -103,9 +103,16 @@ struct Multiplying {
       return Dividing::run<V, Source, Format>(in, out, n, scale, sums);
     }
     constexpr std::size_t kLanes = V::kWordLanes;
+    // Bytes ahead that are asked for meanwhile: near what the caller reads next (quant/encode_piece.cc).
+    constexpr std::uintptr_t kAhead = 32 << 10, kLine = 64;
     const Bf16Encoder<V, Format> codes(scale);
     std::size_t i = 0;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      // A hint may name memory that is not there; a pointer may not.
+      const std::uintptr_t ahead = reinterpret_cast<std::uintptr_t>(in + i) + kAhead;
+      for (std::size_t line = 0; line < 2 * kLanes * sizeof *in; line += kLine) {
+        __builtin_prefetch(reinterpret_cast<const void*>(ahead + line));
+      }
       const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
       V::store_high_bytes2(out + i, a, b);
       sums.step();
