@@ -31,7 +31,6 @@ Outcome run(const Options& o) {
   options.dtype = o.dtype == "f32" ? DType::kF32 : DType::kBF16;
   options.threads = worker_count(o.common.threads);
   options.isa = isa;
-  options.stop = &interrupt_signal();
   const std::uint64_t written = checkpoint.data_bytes() * dtype_bytes(options.dtype);
   OCTAVO_ASSIGN(const JobSetup setup,
                 set_up_job(o.job, checkpoint.tensors().size(), checkpoint.data_bytes() + written, options.threads));

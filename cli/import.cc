@@ -32,7 +32,6 @@ Outcome run(const Options& o) {
   GgufImportOptions options;
   options.dtype = dtype_of(o.dtype);
   options.threads = worker_count(o.common.threads);
-  options.stop = &interrupt_signal();
   std::error_code error;
   const auto size = std::filesystem::file_size(o.source, error);  // nearly all of it is tensors
   OCTAVO_ASSIGN(const JobSetup setup, set_up_job(o.job, 0, error ? 0 : 3 * size, options.threads));

@@ -24,7 +24,6 @@ Outcome run(const Options& o) {
   const std::vector<std::filesystem::path> parts(o.parts.begin(), o.parts.end());
   MergeOptions options;
   options.threads = worker_count(o.common.threads);
-  options.stop = &interrupt_signal();
   const std::uint64_t bytes = merge_bytes(parts);
   OCTAVO_ASSIGN(const JobSetup setup, set_up_job(o.job, 0, 2 * bytes, options.threads));
   options.window_bytes = setup.window_bytes;

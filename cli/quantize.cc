@@ -192,7 +192,6 @@ Outcome run_quantize(const QuantizeOptions& o) {
   options.threads = worker_count(o.common.threads);
   options.isa = isa;
   options.sqnr = o.sqnr;
-  options.stop = &interrupt_signal();
   OCTAVO_ASSIGN(const JobSetup setup,
                 set_up_job(o.job, checkpoint.tensors().size(), plan.source_bytes + plan.output_bytes, options.threads));
   options.window_bytes = setup.window_bytes;

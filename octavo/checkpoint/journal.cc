@@ -1,5 +1,5 @@
-// Records: unit, payload, checksum, all little-endian. A record's checksum depends on the job and on the record's place,
-// so neither a stale record of an earlier job nor one moved by a bad disk is taken for one of this.
+// Records: unit, payload, checksum, all little-endian. A record's checksum depends on the job and on the record's
+// place, so neither a stale record of an earlier job nor one moved by a bad disk is taken for one of this.
 #include "octavo/checkpoint/journal.h"
 
 #include <algorithm>

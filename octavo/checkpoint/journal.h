@@ -39,7 +39,8 @@ class JournalWriter {
   // A new journal, durable but for its directory entry.
   static Result<JournalWriter> create(const std::filesystem::path& path, std::uint64_t key);
   // Goes on behind what read_journal found, and cuts off what stands there.
-  static Result<JournalWriter> resume(const std::filesystem::path& path, std::uint64_t key, const JournalContents& from);
+  static Result<JournalWriter> resume(const std::filesystem::path& path, std::uint64_t key,
+                                      const JournalContents& from);
 
   Status append(std::span<const JournalRecord> records);  // durable when it returns
 

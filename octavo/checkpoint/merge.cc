@@ -6,7 +6,6 @@
 #include <map>
 
 #include "octavo/base/text.h"
-#include "octavo/base/workers.h"
 #include "octavo/checkpoint/safetensors.h"
 
 namespace octavo {
@@ -113,18 +112,13 @@ Status copy_units(const Merge& merge, const std::vector<CopyUnit>& units, const 
     OCTAVO_ASSIGN(File source, File::open_read(file.from));
     sources.push_back(std::move(source));
   }
-  std::vector<bool> done(units.size());
-  for (const JournalRecord& record : job.done()) done[record.unit] = true;
-  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0; };
+  for (std::uint32_t i = 0; options.progress != nullptr && i < units.size(); ++i) {
+    if (job.is_complete(i)) options.progress->skip(units[i].end - units[i].begin);
+  }
   const std::uint64_t piece = std::clamp<std::uint64_t>(
       options.window_bytes / static_cast<std::uint64_t>(options.threads), 64ull << 10, kPiece);
-  const auto copy = [&](std::size_t index, int) -> Status {
+  return job.for_each_unit(options.threads, units.size(), [&](std::uint32_t index, int) -> Status {
     const CopyUnit& unit = units[index];
-    if (stopped()) return {};
-    if (done[index]) {
-      if (options.progress != nullptr) options.progress->skip(unit.end - unit.begin);
-      return {};
-    }
     std::vector<std::byte> buffer;
     for (std::uint64_t at = unit.begin; at < unit.end; at += buffer.size()) {
       buffer.resize(static_cast<std::size_t>(std::min(piece, unit.end - at)));
@@ -132,13 +126,8 @@ Status copy_units(const Merge& merge, const std::vector<CopyUnit>& units, const 
       OCTAVO_TRY(job.write(unit.file, at, buffer));
       if (options.progress != nullptr) options.progress->advance(buffer.size(), merge.files[unit.file].name);
     }
-    JournalRecord record;
-    record.unit = static_cast<std::uint32_t>(index);
-    return job.complete(record);
-  };
-  OCTAVO_TRY(for_each_index(options.threads, units.size(), copy));
-  if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
-  return {};
+    return {};
+  });
 }
 
 }  // namespace
@@ -156,9 +145,9 @@ Result<MergeSummary> merge_parts(const std::vector<fs::path>& inputs, const fs::
   const auto start = std::chrono::steady_clock::now();
   OCTAVO_ASSIGN(const fs::path out, output_path(out_arg, {}));
   MergeSummary summary;
-  std::error_code finished_error;
+  std::error_code error;
   const auto is_out = [&](const fs::path& input) {
-    return fs::equivalent(input, out, finished_error) && fs::exists(out / kRecordName, finished_error);
+    return fs::equivalent(input, out, error) && fs::exists(out / kRecordName, error);
   };
   if (std::all_of(inputs.begin(), inputs.end(), is_out)) {  // the last part of a shared folder has put it together
     summary.already_finished = true;
@@ -169,9 +158,7 @@ Result<MergeSummary> merge_parts(const std::vector<fs::path>& inputs, const fs::
   summary.files = merge.files.size();
   for (const MergedFile& file : merge.files) summary.bytes += file.bytes;
 
-  std::error_code error;
-  fs::path partial = out;
-  partial += ".partial";
+  const fs::path partial = partial_of(out);
   const auto here = [&](const MergedFile& file) { return fs::equivalent(file.from.parent_path(), partial, error); };
   if (std::any_of(merge.files.begin(), merge.files.end(), here)) {
     if (!std::all_of(merge.files.begin(), merge.files.end(), here)) {
@@ -186,12 +173,7 @@ Result<MergeSummary> merge_parts(const std::vector<fs::path>& inputs, const fs::
     OCTAVO_ASSIGN(OutputJob job, OutputJob::open(out, {}, std::move(description), options.job));
     summary.already_finished = job.finished();
     if (!job.finished()) {
-      const Status status = copy_units(merge, units, options, job);
-      if (!status.ok()) {
-        const Status flushed = job.flush();  // what is complete stays; the first error is the one to tell
-        static_cast<void>(flushed);
-        return status.error();
-      }
+      OCTAVO_TRY(copy_units(merge, units, options, job));
       OCTAVO_ASSIGN(const auto missing, job.finish());
       static_cast<void>(missing);  // a merge has one part
     }

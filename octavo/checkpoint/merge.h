@@ -1,7 +1,6 @@
 // Parts of an output that were made in folders of their own, put together.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <vector>
@@ -16,7 +15,6 @@ struct MergeOptions {
   int threads = 1;
   std::uint64_t window_bytes = 16ull << 20;  // of buffers, all threads together
   ProgressSink* progress = nullptr;
-  const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)
   JobOptions job;
 };
 

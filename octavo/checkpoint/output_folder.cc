@@ -21,7 +21,10 @@ std::string part_name(std::string_view prefix, std::uint32_t part, std::uint32_t
   return fmt::format("{}{}-of-{}{}", prefix, part, parts, suffix);
 }
 
-fs::path partial_of(fs::path out) { return out += ".partial"; }
+Status sync_parent(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  return sync_directory(parent.empty() ? fs::path(".") : parent);
+}
 
 // Whether `out`, which need not exist, lies somewhere below the folder `source`, links followed.
 bool lies_inside(const fs::path& out, const fs::path& source) {
@@ -116,8 +119,7 @@ Status prepare(const fs::path& partial) {
   if (error) return failure("{}: cannot create: {}", state.string(), error.message());
   // Before anything else is in it: a folder with data but without its state would not be known as ours.
   OCTAVO_TRY(sync_directory(partial));
-  const fs::path parent = partial.parent_path();
-  return sync_directory(parent.empty() ? fs::path(".") : parent);
+  return sync_parent(partial);
 }
 
 // Written under another name first: a manifest is whole or absent.
@@ -176,6 +178,8 @@ Result<std::vector<std::pair<std::string, std::uint64_t>>> parse_files(std::stri
 }
 
 }  // namespace
+
+fs::path partial_of(fs::path out) { return out += ".partial"; }
 
 Result<fs::path> output_path(const fs::path& out_arg, const std::vector<fs::path>& sources) {
   fs::path out = out_arg.has_filename() ? out_arg : out_arg.parent_path();
@@ -317,8 +321,7 @@ Result<std::vector<std::uint32_t>> publish_folder(const fs::path& out, std::uint
   for (const fs::path& text : texts) OCTAVO_TRY(octavo::copy_file(text, partial / text.filename()));
   OCTAVO_TRY(sync_directory(partial));  // every name, before the folder can be seen as OUT
   OCTAVO_TRY(rename_path(partial, out));
-  const fs::path parent = out.parent_path();
-  OCTAVO_TRY(sync_directory(parent.empty() ? fs::path(".") : parent));
+  OCTAVO_TRY(sync_parent(out));
   // Only now: were the state lost before the rename is durable, OUT.partial would not be known as ours.
   fs::remove_all(out / kStateFolder, error);
   OCTAVO_TRY(sync_directory(out));

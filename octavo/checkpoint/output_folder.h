@@ -32,6 +32,8 @@ struct FolderOptions {
 Result<std::filesystem::path> output_path(const std::filesystem::path& out,
                                           const std::vector<std::filesystem::path>& sources);
 
+std::filesystem::path partial_of(std::filesystem::path out);  // OUT.partial
+
 // Whether OUT is already what `record` makes: false when OUT is not there or empty. Fails when something else is there,
 // when a file of `files` (name, bytes) is not, or when a source was modified after OUT was finished.
 Result<bool> is_finished(const std::filesystem::path& out, const Record& record, const std::vector<SourceFile>& sources,
@@ -51,7 +53,6 @@ class OutputFolder {
   static Result<std::optional<OutputFolder>> open(const std::filesystem::path& out, const Manifest& manifest,
                                                   const std::vector<TextFile>& texts, const FolderOptions& options);
 
-  const std::filesystem::path& out() const { return out_; }
   std::filesystem::path path(std::string_view name) const { return partial_ / name; }  // inside OUT.partial
   std::filesystem::path journal_path() const;                                          // of this part
   Status sync_state() const { return sync_directory(partial_ / kStateFolder); }

@@ -12,6 +12,7 @@
 #include "octavo/base/hash.h"
 #include "octavo/base/text.h"
 #include "octavo/base/version.h"
+#include "octavo/base/workers.h"
 
 namespace octavo {
 namespace {
@@ -30,10 +31,16 @@ struct Copy {
   std::uint64_t begin = 0, end = 0;
 };
 
+// The files behind those that were described are copied ones, and have none.
+std::string head_of(const JobDescription& job, std::size_t file) {
+  const bool described = file < job.files.size() - job.copies.size();
+  return described && job.head ? job.head(file) : std::string();
+}
+
 std::string layout_fingerprint(const JobDescription& job) {
   Fingerprint print;
   for (std::size_t i = 0; i < job.files.size(); ++i) {
-    print.add(job.files[i].name).add(job.files[i].bytes).add(hash64(as_bytes(job.head_of(i))));
+    print.add(job.files[i].name).add(job.files[i].bytes).add(hash64(as_bytes(head_of(job, i))));
   }
   print.add(static_cast<std::uint64_t>(job.units.size()));
   for (const OutputUnit& unit : job.units) print.add(unit.file).add(unit.bytes);
@@ -104,6 +111,8 @@ struct OutputJob::Impl {
   }
 
   bool mine(std::uint32_t file) const { return part_of_file[file] == options.folder.part; }
+  bool stopped() const { return options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0; }
+  static Error interrupted() { return {ErrorKind::kInterrupted, "interrupted"}; }
 
   Status create_files() {
     // A disk that is too small is found before the work, also where blocks can't be reserved.
@@ -123,7 +132,7 @@ struct OutputJob::Impl {
       OCTAVO_ASSIGN(File created, File::create(folder->path(file.name)));
       OCTAVO_TRY(created.resize(file.bytes));
       OCTAVO_TRY(created.reserve());
-      OCTAVO_TRY(created.write_at(0, as_bytes(job.head_of(i))));
+      OCTAVO_TRY(created.write_at(0, as_bytes(head_of(job, i))));
       OCTAVO_TRY(created.sync());
       files[i] = std::move(created);
     }
@@ -244,9 +253,7 @@ struct OutputJob::Impl {
       if (!mine(copy.file) || (next_done < done.size() && done[next_done].unit == copy.unit)) continue;
       OCTAVO_ASSIGN(const File source, File::open_read(job.copies[copy.source].from));
       for (std::uint64_t at = copy.begin; at < copy.end;) {
-        if (options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0) {
-          return Error{ErrorKind::kInterrupted, "interrupted"};
-        }
+        if (stopped()) return interrupted();
         buffer.resize(static_cast<std::size_t>(std::min(kCopyPiece, copy.end - at)));
         OCTAVO_TRY(source.read_at(at, buffer));
         OCTAVO_TRY(files[copy.file]->write_at(at, buffer));
@@ -347,10 +354,6 @@ Result<OutputJob> OutputJob::open(const fs::path& out_arg, const std::vector<fs:
 bool OutputJob::finished() const { return impl_->finished; }
 bool OutputJob::mine(std::uint32_t file) const { return impl_->mine(file); }
 std::uint64_t OutputJob::done_bytes() const { return impl_->done_bytes; }
-std::size_t OutputJob::own_files() const {
-  return static_cast<std::size_t>(
-      std::count(impl_->part_of_file.begin(), impl_->part_of_file.end(), impl_->options.folder.part));
-}
 const std::vector<JournalRecord>& OutputJob::done() const { return impl_->done; }
 
 Status OutputJob::write(std::uint32_t file, std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -363,6 +366,29 @@ Status OutputJob::write(std::uint32_t file, std::uint64_t offset, std::span<cons
 }
 
 Status OutputJob::complete(const JournalRecord& record) { return impl_->complete(record); }
+bool OutputJob::is_complete(std::uint32_t unit) const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->is_complete[unit];
+}
+
+Status OutputJob::for_each_unit(int threads, std::size_t units,
+                                const std::function<Status(std::uint32_t unit, int worker)>& body) {
+  std::vector<std::uint32_t> left;
+  for (std::uint32_t unit = 0; unit < units; ++unit) {
+    if (impl_->mine(impl_->job.units[unit].file) && !is_complete(unit)) left.push_back(unit);
+  }
+  const auto run = [&](std::size_t i, int worker) -> Status {
+    if (impl_->stopped()) return {};
+    OCTAVO_TRY(body(left[i], worker));
+    JournalRecord record;
+    record.unit = left[i];
+    return complete(record);
+  };
+  OCTAVO_TRY(for_each_index(threads, left.size(), run));
+  if (impl_->stopped()) return Impl::interrupted();
+  return {};
+}
+
 Status OutputJob::flush() { return impl_->flush(); }
 
 Result<std::vector<std::uint32_t>> OutputJob::finish() {

@@ -52,18 +52,16 @@ struct JobDescription {
   Record record;  // version and output are filled in by the job
   std::vector<InputFile> inputs;
   std::vector<OutputFile> files;
-  std::function<std::string(std::size_t file)> head;  // of a file: its first bytes; may be empty
+  std::function<std::string(std::size_t file)> head;  // of each of `files`: its first bytes; may be empty
   std::vector<OutputUnit> units;                      // fewer than 2^32
   std::vector<CopiedFile> copies;
   std::vector<TextFile> texts;
   std::optional<Record> made_by;  // for octavo.json, where it is not this job that made the bytes
-
-  std::string head_of(std::size_t file) const { return head ? head(file) : std::string(); }
 };
 
 struct JobOptions {
   FolderOptions folder;
-  const std::atomic<int>* stop = nullptr;  // not 0: end copying files (kInterrupted)
+  const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)
   bool release_cache = false;  // drop written data from the page cache once it is durable: the output exceeds memory
 };
 
@@ -77,13 +75,12 @@ class OutputJob {
                                 JobDescription description, const JobOptions& options);
   OutputJob(OutputJob&&) noexcept;
   OutputJob& operator=(OutputJob&&) noexcept;
-  ~OutputJob();  // makes what is complete durable, as far as it can
+  ~OutputJob();  // makes what is complete durable, as far as it can: an error of the work is all there is to return
 
   // OUT is there already and is what this job makes: nothing is left to do, and nothing below may be called.
   bool finished() const;
-  bool mine(std::uint32_t file) const;  // whether this part makes it
-  std::uint64_t done_bytes() const;     // of units that an earlier run has done
-  std::size_t own_files() const;
+  bool mine(std::uint32_t file) const;             // whether this part makes it
+  std::uint64_t done_bytes() const;                // of units that an earlier run has done
   const std::vector<JournalRecord>& done() const;  // by unit: what an earlier run has done
 
   // Bytes of a file, from any thread, in any order.
@@ -91,6 +88,13 @@ class OutputJob {
   // All bytes of the unit are written; from any thread. Returns soon, unless the disk is far behind: then it waits.
   // Fails when the disk has failed, from then on always.
   Status complete(const JournalRecord& record);
+
+  bool is_complete(
+      std::uint32_t unit) const;  // by an earlier run or by now; of units that write to a file of this part
+  // Runs body(unit, worker) for the units [0, units) that this part has still to do, claimed in order by `threads`
+  // workers, and completes each: for units that need nothing of each other. kInterrupted when JobOptions::stop says so.
+  Status for_each_unit(int threads, std::size_t units,
+                       const std::function<Status(std::uint32_t unit, int worker)>& body);
 
   // Everything complete is durable and in the journal. The job may go on or end.
   Status flush();

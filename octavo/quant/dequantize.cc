@@ -93,12 +93,7 @@ class Dequantizer {
     summary_.already_finished = job.finished();
     if (job.finished()) return summary_;
     job_ = &job;
-    const Status status = work();
-    if (!status.ok()) {
-      const Status flushed = job.flush();  // what is complete stays; the first error is the one to tell
-      static_cast<void>(flushed);
-      return status.error();
-    }
+    OCTAVO_TRY(work());
     OCTAVO_ASSIGN(summary_.missing_parts, job.finish());
     return summary_;
   }
@@ -152,39 +147,28 @@ class Dequantizer {
       headers_.push_back(std::move(header));
       summary_.output_bytes += data;
     }
-    job.head = [this](std::size_t file) { return file < headers_.size() ? headers_[file] : std::string(); };
+    job.head = [this](std::size_t file) { return headers_[file]; };
     if (checkpoint_.has_index()) {
       job.texts.push_back({"model.safetensors.index.json", format_shard_index(summary_.output_bytes, weight_map)});
     }
     return {};
   }
 
-  bool stopped() const { return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed) != 0; }
-
   Status work() {
-    std::vector<bool> done(parts_.size());
-    for (const JournalRecord& record : job_->done()) {
-      if (record.unit >= parts_.size()) continue;  // a copied file
-      done[record.unit] = true;
-      summary_.resumed_bytes += parts_[record.unit].extent.count() * source_width(parts_[record.unit]);
+    for (std::uint32_t i = 0; i < parts_.size(); ++i) {
+      if (job_->is_complete(i)) summary_.resumed_bytes += parts_[i].extent.count() * source_width(parts_[i]);
     }
     if (options_.progress != nullptr) options_.progress->skip(summary_.resumed_bytes);
     std::vector<Buffers> buffers(static_cast<std::size_t>(options_.threads));
-    const auto run_part = [&](std::size_t i, int worker) -> Status {
-      if (stopped() || done[i] || !job_->mine(items_[parts_[i].item].source->shard)) return {};
+    return job_->for_each_unit(options_.threads, parts_.size(), [&](std::uint32_t i, int worker) -> Status {
       const bool weight = items_[parts_[i].item].weight != nullptr;
       for (const Extent& extent : cut_extent(parts_[i].extent, piece_codes())) {
         const Part piece{parts_[i].item, extent};
         Buffers& own = buffers[static_cast<std::size_t>(worker)];
         OCTAVO_TRY(weight ? decode(piece, own) : copy(piece, own));
       }
-      JournalRecord record;
-      record.unit = static_cast<std::uint32_t>(i);
-      return job_->complete(record);
-    };
-    OCTAVO_TRY(for_each_index(options_.threads, parts_.size(), run_part));
-    if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
-    return {};
+      return {};
+    });
   }
 
   std::uint64_t source_width(const Part& part) const {

@@ -2,7 +2,6 @@
 // config.json loses its quantization_config. Streams like execute().
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <vector>
@@ -20,7 +19,6 @@ struct DequantizeOptions {
   Isa isa = Isa::kScalar;
   std::uint64_t window_bytes = 128ull << 20;  // of buffers, all threads together
   ProgressSink* progress = nullptr;           // counts bytes of the source
-  const std::atomic<int>* stop = nullptr;     // not 0: end soon, with everything done so far kept (kInterrupted)
   JobOptions job;
 };
 

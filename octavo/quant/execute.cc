@@ -41,7 +41,7 @@ JobDescription describe(const Checkpoint& checkpoint, const Plan& plan, const Sc
   job.record.source = checkpoint_fingerprint(checkpoint);
   job.inputs = input_files(checkpoint);
   for (const PlannedShard& shard : plan.shards) job.files.push_back({shard.name, shard.bytes});
-  job.head = [&plan](std::size_t file) { return file < plan.shards.size() ? shard_header(plan, file) : std::string(); };
+  job.head = [&plan](std::size_t file) { return shard_header(plan, file); };
   for (const Unit& unit : schedule.units) job.units.push_back(output_unit(plan, unit));
   job.copies = copied_files(checkpoint);
   if (plan.has_index) job.texts.push_back({"model.safetensors.index.json", index_text(plan)});
@@ -85,7 +85,8 @@ Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const st
   FolderSink sink(plan, job);
   const std::uint64_t window = options.window_bytes != 0 ? options.window_bytes : kDefaultWindow;
   ExecuteOptions work = options;
-  work.release_cache = work.release_cache || job_options.release_cache;
+  work.stop = job_options.stop;
+  work.release_cache = job_options.release_cache;
   Executor executor(checkpoint, plan, schedule, sink, work, window);
   if (job.finished()) {
     Summary summary = executor.summary();
@@ -108,14 +109,8 @@ Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const st
     if (unit.pass != Pass::kAmax) resumed += executor.source_bytes(unit);
   }
   if (options.progress != nullptr) options.progress->skip(resumed);
-  const Status status =
-      executor.run([&](std::uint32_t unit, const UnitResult& result) { return job.complete(to_record(unit, result)); });
-  if (!status.ok()) {
-    // What is complete stays, whatever ended the work; that error is the one to tell.
-    const Status flushed = job.flush();
-    static_cast<void>(flushed);
-    return status.error();
-  }
+  OCTAVO_TRY(executor.run(
+      [&](std::uint32_t unit, const UnitResult& result) { return job.complete(to_record(unit, result)); }));
   OCTAVO_ASSIGN(const std::vector<std::uint32_t> missing, job.finish());
   Summary summary = executor.summary();
   summary.resumed_bytes = resumed;

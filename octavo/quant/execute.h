@@ -72,6 +72,7 @@ Result<Summary> encode_tensors(const Checkpoint& checkpoint, const Plan& plan, T
 
 // The same into the shards of OUT, with config.json and the other files (octavo/checkpoint/output_job.h): OUT appears
 // whole or not at all, and an OUT.partial that an earlier run left is gone on with.
+// `job_options` say when to stop and whether to release the cache.
 Result<Summary> execute(const Checkpoint& checkpoint, const Plan& plan, const std::filesystem::path& out,
                         const ExecuteOptions& options, const JobOptions& job_options = {});
 

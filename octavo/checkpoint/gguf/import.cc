@@ -89,7 +89,7 @@ JobDescription describe_job(const fs::path& path, const Plan& plan, const Transc
   job.record.source = fingerprint(options, plan);
   job.inputs.push_back({path.filename().string(), path});
   job.files.push_back({"model.safetensors", plan.weights_bytes});
-  job.head = [&plan](std::size_t file) { return file == 0 ? plan.header : std::string(); };
+  job.head = [&plan](std::size_t) { return plan.header; };
   job.units = transcode_units(plan.jobs, transcoding);
   job.texts = plan.texts;
   return job;
@@ -120,17 +120,12 @@ Result<ImportSummary> import_gguf(const fs::path& path, const fs::path& out, con
     ++summary.types[std::string(job.tensor.source->type->name)];
   }
   const TranscodeOptions transcoding{options.dtype, worker_count(options.threads), options.window_bytes,
-                                     options.progress, options.stop};
+                                     options.progress};
   OCTAVO_ASSIGN(OutputJob job,
                 OutputJob::open(out, {path}, describe_job(path, plan, transcoding, options), options.job));
   summary.already_finished = job.finished();
   if (!job.finished()) {
-    const Status status = transcode(source, plan.jobs, transcoding, job);
-    if (!status.ok()) {
-      const Status flushed = job.flush();  // what is complete stays; the first error is the one to tell
-      static_cast<void>(flushed);
-      return status.error();
-    }
+    OCTAVO_TRY(transcode(source, plan.jobs, transcoding, job));
     OCTAVO_ASSIGN(const auto missing, job.finish());
     static_cast<void>(missing);  // there is one part
   }

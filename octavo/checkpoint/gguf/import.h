@@ -2,7 +2,6 @@
 // model.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -22,8 +21,7 @@ struct GgufImportOptions {
   // Bytes of output a thread works on at a time; it holds as much of the source besides. A head of q_proj or k_proj
   // larger than this is moved row by row. An unfinished import can only be gone on with at the same size.
   std::uint64_t window_bytes = std::uint64_t{1} << 20;
-  ProgressSink* progress = nullptr;        // not owned; receives bytes of the source's tensors
-  const std::atomic<int>* stop = nullptr;  // not 0: end soon, with everything done so far kept (kInterrupted)
+  ProgressSink* progress = nullptr;  // not owned; receives bytes of the source's tensors
   JobOptions job;
 };
 

@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "octavo/base/text.h"
-#include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
 
 namespace octavo {
@@ -212,31 +211,25 @@ std::vector<OutputUnit> transcode_units(const std::vector<TranscodeJob>& jobs, c
 Status transcode(const ByteSource& source, const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options,
                  OutputJob& out) {
   const Pieces pieces(jobs, options);
-  std::vector<bool> done(pieces.count);
-  for (const JournalRecord& record : out.done()) {
-    if (record.unit < done.size()) done[record.unit] = true;
+  struct Place {
+    std::size_t job = 0;
+    Piece piece;
+  };
+  const auto place = [&](std::uint32_t unit) -> Place {
+    const auto job =
+        static_cast<std::size_t>(std::upper_bound(pieces.ends.begin(), pieces.ends.end(), unit) - pieces.ends.begin());
+    return {job, pieces.cuts[job].piece(unit - (job == 0 ? 0 : pieces.ends[job - 1]))};
+  };
+  for (std::uint32_t unit = 0; options.progress != nullptr && unit < pieces.count; ++unit) {
+    if (!out.is_complete(unit)) continue;
+    const auto [job, piece] = place(unit);
+    options.progress->skip(Worker::source_bytes(jobs[job], piece));
   }
   std::vector<Worker> workers(static_cast<std::size_t>(options.threads), Worker(source, options, out));
-  const auto stopped = [&] { return options.stop != nullptr && options.stop->load(std::memory_order_relaxed) != 0; };
-  const auto run_piece = [&](std::size_t index, int worker) -> Status {
-    if (stopped()) return {};
-    const auto job =
-        static_cast<std::size_t>(std::upper_bound(pieces.ends.begin(), pieces.ends.end(), index) - pieces.ends.begin());
-    const std::uint64_t first = job == 0 ? 0 : pieces.ends[job - 1];
-    const Piece piece = pieces.cuts[job].piece(index - first);
-    Worker& at_work = workers[static_cast<std::size_t>(worker)];
-    if (done[index]) {
-      if (options.progress != nullptr) options.progress->skip(at_work.source_bytes(jobs[job], piece));
-      return {};
-    }
-    OCTAVO_TRY(at_work.run(jobs[job], pieces.cuts[job], piece));
-    JournalRecord record;
-    record.unit = static_cast<std::uint32_t>(index);
-    return out.complete(record);
-  };
-  OCTAVO_TRY(for_each_index(options.threads, done.size(), run_piece));
-  if (stopped()) return Error{ErrorKind::kInterrupted, "interrupted"};
-  return {};
+  return out.for_each_unit(options.threads, pieces.count, [&](std::uint32_t unit, int worker) {
+    const auto [job, piece] = place(unit);
+    return workers[static_cast<std::size_t>(worker)].run(jobs[job], pieces.cuts[job], piece);
+  });
 }
 
 }  // namespace octavo

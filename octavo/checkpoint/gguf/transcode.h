@@ -1,7 +1,6 @@
 // The data of an import: GGUF blocks to rows of BF16, F16 or F32, window by window, on several threads.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -24,7 +23,6 @@ struct TranscodeOptions {
   int threads = 1;
   std::uint64_t window_bytes = std::uint64_t{1} << 20;  // of output: a unit
   ProgressSink* progress = nullptr;
-  const std::atomic<int>* stop = nullptr;  // not 0: end soon (kInterrupted)
 };
 
 // The units of an import, all of file 0 of the output job. They depend on jobs, dtype and window alone.
