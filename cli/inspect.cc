@@ -21,7 +21,7 @@ struct Options {
 
 // What the quantization_config says, or why it cannot be read: inspect shows a foreign folder, it does not judge it.
 std::string describe_quantization(const Checkpoint& checkpoint) {
-  const auto info = parse_quantization(checkpoint.config(), checkpoint.config_path().string());
+  const auto info = read_quantization(checkpoint);
   if (!info.ok()) return fmt::format("unknown: {}", info.error().message);
   const auto& tensors = checkpoint.tensors();
   const bool any = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return is_fp8(t.dtype); });

@@ -9,6 +9,7 @@
 
 #include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/group_targets.h"
 
 namespace octavo {
 namespace {
@@ -245,7 +246,11 @@ std::string describe_group(const QuantizationGroup& group) {
 
 }  // namespace
 
-std::string_view dialect_name(Dialect dialect) { return dialect == Dialect::kFp8 ? "fp8" : "compressed-tensors"; }
+std::string_view dialect_name(Dialect dialect) {
+  static constexpr std::array<std::string_view, 6> kNames = {"fp8",   "compressed-tensors", "modelopt",
+                                                             "mxfp8", "fbgemm_fp8",         "quark"};
+  return kNames[static_cast<std::size_t>(dialect)];
+}
 
 std::string_view granularity_name(Granularity granularity) {
   static constexpr std::array<std::string_view, 4> kNames = {"tensor", "channel", "block", "group"};
@@ -275,15 +280,21 @@ Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, s
   OCTAVO_ASSIGN(const std::string method, node.text("quant_method"));
   if (method == "fp8") {
     OCTAVO_ASSIGN(QuantizationInfo info, parse_fp8(node));
+    info.json = *it;
     return std::optional(std::move(info));
   }
   if (method == "compressed-tensors") {
     OCTAVO_ASSIGN(QuantizationInfo info, parse_compressed_tensors(node));
+    info.json = *it;
     return std::optional(std::move(info));
   }
   if (method.empty()) return node.wrong("quant_method", "is missing");
   return node.wrong("quant_method",
                     fmt::format("is \"{}\"; Octavo reads fp8 and compressed-tensors", printable(method)));
+}
+
+Result<std::optional<QuantizationInfo>> read_quantization(const Checkpoint& checkpoint) {
+  return parse_quantization(checkpoint.config(), checkpoint.config_path().string());
 }
 
 bool is_scale_name(std::string_view name) {
@@ -302,11 +313,16 @@ Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const Quantiza
   for (const char* suffix : {"_scale", "_scale_inv"}) {
     if (out.scale == nullptr) out.scale = checkpoint.find(weight.name + suffix);
   }
+  for (const char* suffix : {".input_scale", ".activation_scale"}) {
+    if (out.input_scale == nullptr) out.input_scale = checkpoint.find(out.module + suffix);
+  }
   if (weight.shape.size() != 2) {
     return failure("tensor \"{}\": an FP8 weight must have two dimensions, not {}", printable(weight.name),
                    shape_string(weight.shape));
   }
   const std::uint64_t n = weight.shape[0], k = weight.shape[1];
+  out.rows = n;
+  out.columns = k;
   out.block_n = std::max<std::uint64_t>(n, 1);
   out.block_k = std::max<std::uint64_t>(k, 1);
   if (out.scale == nullptr) return out;
@@ -341,9 +357,12 @@ Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const Quantiza
 Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint,
                                                             const QuantizationInfo& info) {
   std::vector<QuantizedWeight> out;
+  OCTAVO_ASSIGN(const GroupTargets targets, GroupTargets::compile(info));
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     if (!is_fp8(tensor.dtype) || !tensor.name.ends_with(".weight")) continue;
     OCTAVO_ASSIGN(QuantizedWeight weight, match_scale(checkpoint, info, tensor));
+    OCTAVO_ASSIGN(const auto match, targets.find(weight.module, /*linear=*/true));
+    if (match) weight.group = match->group;
     out.push_back(std::move(weight));
   }
   return out;

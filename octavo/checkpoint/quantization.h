@@ -1,6 +1,6 @@
-// How a checkpoint on disk says it is quantized: quantization_config of config.json, read into one description, and
-// which tensors hold a quantized weight. Read side only (inspect, verify, dequantize); what `quantize` writes is made
-// in quant/output_config.cc.
+// How a checkpoint on disk says it is quantized: quantization_config of config.json or hf_quant_config.json, read into
+// one description, and which tensors hold a quantized weight. Read side only (inspect, verify, dequantize, convert);
+// what `quantize` writes is made in quant/output_config.cc. Facts: docs/formats.md.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace octavo {
 
-enum class Dialect : std::uint8_t { kFp8, kCompressedTensors };
-std::string_view dialect_name(Dialect dialect);  // "fp8", "compressed-tensors"
+enum class Dialect : std::uint8_t { kFp8, kCompressedTensors, kModelOpt, kMxfp8, kFbgemm, kQuark };
+std::string_view dialect_name(Dialect dialect);  // "fp8", "compressed-tensors", "modelopt", "mxfp8", "fbgemm_fp8", ...
 
 enum class Granularity : std::uint8_t { kTensor, kChannel, kBlock, kGroup };
 std::string_view granularity_name(Granularity granularity);  // "tensor", "channel", "block", "group"
@@ -31,11 +31,11 @@ struct QuantizationGroup {
   std::uint64_t block_n = 0, block_k = 0;  // rows and columns of a block; kGroup: block_k is the group size
   ActivationScheme activation = ActivationScheme::kNone;
   std::uint64_t activation_group = 0;  // kDynamicGroup: its size along K
-  std::string format;                  // compressed-tensors: "float-quantized", "naive-quantized", ...
+  std::string format;                  // compressed-tensors: "float-quantized", ...; modelopt: its algorithm, "FP8"
 };
 
 struct IgnoreList {
-  std::string key;                   // "ignore", "ignored_layers" or "modules_to_not_convert"
+  std::string key;                   // "ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", ...
   std::vector<std::string> entries;  // as written
 };
 
@@ -45,6 +45,13 @@ struct QuantizationInfo {
   std::vector<IgnoreList> ignore;         // every spelling that is present
   fp8::Format format = fp8::Format::kE4M3;
   bool pow2_scales = false;  // scale_fmt "ue8m0"
+  // FP8 keys and values: "" (not said), "tensor" or "attn_head" (one scale a head).
+  std::string kv_cache;
+  // transformers' per-tensor fp8: its scales are named weight_scale_inv and activation_scale.
+  bool transformers_names = false;
+  std::string file = "config.json";              // or "hf_quant_config.json"
+  std::string pointer = "/quantization_config";  // of `json` in that file; "" is the whole of it
+  Json json;                                     // as it was read
 
   // "fp8, 128x128 blocks, dynamic activations in groups of 128"
   std::string describe() const;
@@ -54,23 +61,34 @@ struct QuantizationInfo {
 // not read yet; it says which key, with its JSON pointer.
 Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, std::string_view origin);
 
+// The same of a checkpoint's folder: config.json, and hf_quant_config.json where config.json says nothing.
+Result<std::optional<QuantizationInfo>> read_quantization(const Checkpoint& checkpoint);
+
 // A weight in FP8 and the scale that belongs to it, found by name and checked by shape.
 struct QuantizedWeight {
-  const CheckpointTensor* weight = nullptr;  // [n, k], an FP8 dtype
-  const CheckpointTensor* scale = nullptr;   // nullptr: the checkpoint has none under a known name
-  std::string module;                        // the weight's name without ".weight"
+  const CheckpointTensor* weight = nullptr;       // [n, k], or [experts, n, k]; an FP8 dtype
+  const CheckpointTensor* scale = nullptr;        // nullptr: the checkpoint has none under a known name
+  const CheckpointTensor* input_scale = nullptr;  // of static activations; nullptr: none under a known name
+  std::string module;                             // the weight's name without ".weight"
   Granularity granularity = Granularity::kTensor;
-  std::uint64_t block_n = 0, block_k = 0;  // the region of one scale, in elements: rows and columns
-  std::uint64_t scale_columns = 1;         // scales in a row of the scale grid
+  // What the config says of the group that targets the module. find_quantized_weights() sets it: match_scale() does not
+  // look at targets. nullopt: no group targets it.
+  std::optional<std::size_t> group;
+  std::uint64_t experts = 1, rows = 0, columns = 0;  // as stored: a 2-D weight is one expert of rows x columns
+  std::uint64_t block_n = 0, block_k = 0;            // the region of one scale, in elements: rows and columns
+  std::uint64_t scale_columns = 1;                   // scales in a row of an expert's scale grid
+  std::uint64_t expert_scales = 0;                   // scales of one expert; 0: all experts share theirs
 
-  // The index, in the row-major scale tensor, of the scale of element [row, col].
+  // The index, in the row-major scale tensor, of the scale of element [row, col]; rows are counted through all experts.
   std::uint64_t scale_index(std::uint64_t row, std::uint64_t col) const {
-    return row / block_n * scale_columns + col / block_k;
+    return row / rows * expert_scales + row % rows / block_n * scale_columns + col / block_k;
   }
+  // Channels that lie along the columns, as in experts stored [experts, in, out]: one scale a column.
+  bool transposed() const { return granularity == Granularity::kChannel && block_k == 1 && columns != 1; }
 };
 
-// Every FP8 tensor named "*.weight" with its scale "*.weight_scale" or "*.weight_scale_inv" (in any shard). A scale
-// whose shape fits no granularity is an error naming both shapes.
+// Every FP8 tensor that holds a weight ("*.weight", or 3-D experts under any name) with its scale, in any shard. A
+// scale whose shape fits no granularity is an error naming both shapes.
 Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint, const QuantizationInfo& info);
 // The same for one weight; `info` supplies the block size (a grid alone does not tell 576 rows in 5 blocks).
 Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,

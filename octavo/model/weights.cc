@@ -88,7 +88,7 @@ class Loader {
 
   Status run() {
     const auto start = std::chrono::steady_clock::now();
-    OCTAVO_ASSIGN(const auto info, parse_quantization(checkpoint_.config(), checkpoint_.config_path().string()));
+    OCTAVO_ASSIGN(const auto info, read_quantization(checkpoint_));
     OCTAVO_ASSIGN(slots_, find_slots(checkpoint_, out_.config, info, options_.activations, out_.weights));
     if (options_.quantize) {
       if (info) {

@@ -55,9 +55,8 @@ class Dequantizer {
       : checkpoint_(checkpoint), options_(options), kernels_(cpu::encode_kernels(options.isa)) {}
 
   Status plan() {
-    const std::string origin = checkpoint_.config_path().string();
     if (!checkpoint_.has_config()) return failure("{}: no config.json", checkpoint_.dir().string());
-    OCTAVO_ASSIGN(const auto info, parse_quantization(checkpoint_.config(), origin));
+    OCTAVO_ASSIGN(const auto info, read_quantization(checkpoint_));
     if (!info) return failure("{}: not quantized: config.json has no quantization_config", checkpoint_.dir().string());
     OCTAVO_ASSIGN(weights_, find_quantized_weights(checkpoint_, *info));
     std::unordered_map<std::string_view, const QuantizedWeight*> by_name;
