@@ -1,234 +1,85 @@
-// quantization_config of the fp8 and compressed-tensors dialects. Facts: docs/formats.md.
+// Which dialect a checkpoint's quantization is written in, and its description. The dialects: quantization/*.cc.
 #include "octavo/checkpoint/quantization.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
-#include "octavo/checkpoint/group_targets.h"
+#include "octavo/checkpoint/quantization/parsers.h"
 
 namespace octavo {
 namespace {
 
-// "128x128".
-std::optional<std::array<std::uint64_t, 2>> parse_block_text(std::string_view text) {
-  std::array<std::uint64_t, 2> out{};
-  const auto parts = split(text, 'x');
-  if (parts.size() != 2) return std::nullopt;
-  for (std::size_t i = 0; i < 2; ++i) {
-    const char* end = parts[i].data() + parts[i].size();
-    const auto [at, error] = std::from_chars(parts[i].data(), end, out[i]);
-    if (error != std::errc() || at != end || out[i] == 0) return std::nullopt;
-  }
-  return out;
-}
+using quantization::Node;
 
-// A JSON object with its place, so that every message can point at the key.
-struct Node {
-  const Json* json;
-  std::string pointer;
-  std::string_view origin;
+constexpr const char* kHfQuantConfig = "hf_quant_config.json";
+constexpr std::uint64_t kMaxConfigBytes = 64ull << 20;
 
-  const Json* get(const char* key) const {
-    const auto it = json->find(key);
-    return it == json->end() || it->is_null() ? nullptr : &*it;
-  }
-  Error wrong(const char* key, std::string_view problem) const {
-    return failure("{}: {}/{} {}", origin, pointer, key, problem);
-  }
-  // The string at `key`, "" when absent or null.
-  Result<std::string> text(const char* key) const {
-    const Json* v = get(key);
-    if (v == nullptr) return std::string();
-    if (!v->is_string()) return wrong(key, fmt::format("must be a string, not {}", json_type_name(*v)));
-    return v->get<std::string>();
-  }
-  Result<std::vector<std::string>> strings(const char* key) const {
-    std::vector<std::string> out;
-    const Json* v = get(key);
-    if (v == nullptr) return out;
-    if (!v->is_array()) return wrong(key, fmt::format("must be a list, not {}", json_type_name(*v)));
-    for (const Json& item : *v) {
-      if (!item.is_string()) return wrong(key, fmt::format("must hold strings, not {}", json_type_name(item)));
-      out.push_back(item.get<std::string>());
-    }
-    return out;
-  }
-  // [rows, columns] of a block: two positive whole numbers, or "128x128" as old compressed-tensors wrote it; {0, 0}
-  // when absent.
-  Result<std::array<std::uint64_t, 2>> block(const char* key) const {
-    const Json* v = get(key);
-    if (v == nullptr) return std::array<std::uint64_t, 2>{0, 0};
-    if (v->is_string()) {
-      if (const auto old = parse_block_text(v->get_ref<const std::string&>())) return *old;
-    }
-    const auto positive = [](const Json& n) { return n.is_number_unsigned() && n.get<std::uint64_t>() > 0; };
-    if (!v->is_array() || v->size() != 2 || !positive((*v)[0]) || !positive((*v)[1])) {
-      return wrong(key, "must be two positive whole numbers, [rows, columns]");
-    }
-    return std::array{(*v)[0].get<std::uint64_t>(), (*v)[1].get<std::uint64_t>()};
-  }
+// Methods that are not FP8, by what they are.
+struct ForeignMethod {
+  std::string_view name, what;
 };
+constexpr std::array<ForeignMethod, 34> kForeign{{
+    {"gptq", "integers of 2 to 8 bits (GPTQ)"},
+    {"gptq_marlin", "integers of 4 or 8 bits (GPTQ)"},
+    {"gptq_v2", "integers of 2 to 8 bits (GPTQ)"},
+    {"awq", "4-bit integers (AWQ)"},
+    {"awq_marlin", "4-bit integers (AWQ)"},
+    {"auto-round", "integers of 2 to 8 bits (AutoRound)"},
+    {"inc", "integers of 2 to 8 bits (Intel Neural Compressor)"},
+    {"bitsandbytes", "8-bit integers or 4-bit codes (bitsandbytes)"},
+    {"modelopt_fp4", "4-bit floats in groups of 16 (NVFP4)"},
+    {"nvfp4", "4-bit floats in groups of 16 (NVFP4)"},
+    {"petit_nvfp4", "4-bit floats in groups of 16 (NVFP4)"},
+    {"fouroversix", "4-bit floats in groups of 16 (NVFP4)"},
+    {"mxfp4", "4-bit floats in groups of 32 (MXFP4)"},
+    {"gpt_oss_mxfp4", "4-bit floats in groups of 32 (MXFP4)"},
+    {"fp_quant", "4-bit floats (FP-Quant)"},
+    {"mxfp6", "6-bit floats in groups of 32 (MXFP6)"},
+    {"w4afp8", "4-bit integers with FP8 activations (W4AFP8)"},
+    {"w8a8_int8", "8-bit integers"},
+    {"experts_int8", "8-bit integers"},
+    {"eetq", "8-bit integers (EETQ)"},
+    {"quanto", "integers or floats in quanto's own tensors"},
+    {"torchao", "torchao's own tensors"},
+    {"hqq", "integers of 1 to 8 bits (HQQ)"},
+    {"aqlm", "codebooks (AQLM)"},
+    {"vptq", "codebooks (VPTQ)"},
+    {"quip", "codebooks (QuIP)"},
+    {"spqr", "3-bit integers with outliers (SpQR)"},
+    {"higgs", "codes of a grid (HIGGS)"},
+    {"sinq", "integers of 2 to 8 bits (SINQ)"},
+    {"bitnet", "ternary weights (BitNet)"},
+    {"gguf", "GGUF blocks; run `octavo import` on the .gguf file"},
+    {"marlin", "4-bit integers (Marlin)"},
+    {"deepspeedfp", "DeepSpeed's packed floats"},
+    {"fp4", "4-bit floats"},
+}};
 
-Result<QuantizationInfo> parse_fp8(const Node& node) {
-  QuantizationInfo info;
-  info.dialect = Dialect::kFp8;
-  QuantizationGroup group;
-  group.pointer = node.pointer;
-  group.targets = {"Linear"};
-  OCTAVO_ASSIGN(const auto block, node.block("weight_block_size"));
-  if (block[0] != 0) {
-    group.granularity = Granularity::kBlock;
-    group.block_n = block[0];
-    group.block_k = block[1];
+Result<QuantizationInfo> dispatch(const Node& node) {
+  OCTAVO_ASSIGN(const std::string method, node.text("quant_method"));
+  // deepseek_v4_fp8 is what vLLM calls it inside.
+  if (method == "fp8" || method == "w8a8_fp8" || method == "deepseek_v4_fp8") {
+    return quantization::parse_fp8(node, method);
   }
-  OCTAVO_ASSIGN(const std::string activation, node.text("activation_scheme"));
-  if (activation == "static") {
-    group.activation = ActivationScheme::kStaticTensor;
-  } else if (activation == "dynamic") {
-    group.activation = block[0] != 0 ? ActivationScheme::kDynamicGroup : ActivationScheme::kDynamicTensor;
-    group.activation_group = block[1];
-  } else if (activation.empty()) {
-    return node.wrong("activation_scheme", "is missing: every loader needs \"dynamic\" or \"static\"");
-  } else {
-    return node.wrong("activation_scheme",
-                      fmt::format("is \"{}\"; it must be \"dynamic\" or \"static\"", printable(activation)));
+  if (method == "compressed-tensors") return quantization::parse_compressed_tensors(node);
+  if (method == "mxfp8") return quantization::parse_mxfp8(node);
+  if (method == "fbgemm_fp8") return quantization::parse_fbgemm(node);
+  if (method == "quark") return quantization::parse_quark(node);
+  const bool modelopt = method == "modelopt" || method == "modelopt_fp8" || method == "modelopt_mxfp8" ||
+                        method == "modelopt_mixed" || (method.empty() && node.get("quant_algo") != nullptr);
+  if (modelopt) return quantization::parse_modelopt(node);
+  if (method.empty()) return node.wrong("quant_method", "is missing");
+  const auto foreign = std::find_if(kForeign.begin(), kForeign.end(), [&](const auto& f) { return f.name == method; });
+  if (foreign != kForeign.end()) {
+    return node.wrong("quant_method", fmt::format("is \"{}\": {}; Octavo reads FP8 only", method, foreign->what));
   }
-  info.groups.push_back(std::move(group));
-
-  OCTAVO_ASSIGN(const std::string fmt_name, node.text("fmt"));
-  if (fmt_name == "e5m2") {
-    info.format = fp8::Format::kE5M2;
-  } else if (!fmt_name.empty() && fmt_name != "e4m3") {
-    return node.wrong("fmt", fmt::format("is \"{}\"; it must be \"e4m3\" or \"e5m2\"", printable(fmt_name)));
-  }
-  OCTAVO_ASSIGN(const std::string scale_fmt, node.text("scale_fmt"));
-  if (!scale_fmt.empty() && scale_fmt != "ue8m0" && scale_fmt != "float") {
-    return node.wrong("scale_fmt", fmt::format("is \"{}\"; it must be \"ue8m0\" or \"float\"", printable(scale_fmt)));
-  }
-  info.pow2_scales = scale_fmt == "ue8m0";
-  for (const char* key : {"ignored_layers", "modules_to_not_convert"}) {
-    if (node.get(key) == nullptr) continue;
-    OCTAVO_ASSIGN(auto entries, node.strings(key));
-    info.ignore.push_back({key, std::move(entries)});
-  }
-  return info;
-}
-
-// QuantizationArgs of compressed-tensors that are FP8: num_bits 8, type float, symmetric.
-Status check_is_fp8(const Node& args) {
-  const Json* bits = args.get("num_bits");
-  OCTAVO_ASSIGN(const std::string type, args.text("type"));
-  const std::string shown = fmt::format("{}{}", type.empty() ? "int" : type, bits ? bits->dump() : "8");
-  if (type != "float" || (bits != nullptr && *bits != Json(8))) {
-    return args.wrong("type", fmt::format("and num_bits describe {}, which is not FP8", printable(shown)));
-  }
-  if (const Json* symmetric = args.get("symmetric"); symmetric != nullptr && *symmetric != Json(true)) {
-    return args.wrong("symmetric", "is not true; FP8 has no zero points");
-  }
-  return {};
-}
-
-// The strategy; without one compressed-tensors goes by group_size: none is tensor, -1 channel, above 0 group.
-Result<std::string> ct_strategy(const Node& args) {
-  OCTAVO_ASSIGN(std::string strategy, args.text("strategy"));
-  if (!strategy.empty()) return strategy;
-  const Json* size = args.get("group_size");
-  if (size == nullptr) return std::string("tensor");
-  return std::string(*size == Json(-1) ? "channel" : "group");
-}
-
-Status parse_ct_weights(const Node& weights, QuantizationGroup& group) {
-  OCTAVO_TRY(check_is_fp8(weights));
-  if (const Json* dynamic = weights.get("dynamic"); dynamic != nullptr && *dynamic != Json(false)) {
-    return weights.wrong("dynamic", "must be false for weights");
-  }
-  OCTAVO_ASSIGN(const std::string strategy, ct_strategy(weights));
-  if (strategy == "tensor") {
-    group.granularity = Granularity::kTensor;
-  } else if (strategy == "channel") {
-    group.granularity = Granularity::kChannel;
-  } else if (strategy == "block") {
-    group.granularity = Granularity::kBlock;
-    OCTAVO_ASSIGN(const auto block, weights.block("block_structure"));
-    if (block[0] == 0) return weights.wrong("block_structure", "is missing: strategy \"block\" needs it");
-    group.block_n = block[0];
-    group.block_k = block[1];
-  } else if (strategy == "group") {
-    const Json* size = weights.get("group_size");
-    if (size == nullptr || !size->is_number_unsigned() || *size == Json(0)) {
-      return weights.wrong("group_size", "must be a positive whole number for strategy \"group\"");
-    }
-    group.granularity = Granularity::kGroup;
-    group.block_n = 1;
-    group.block_k = size->get<std::uint64_t>();
-  } else {
-    return weights.wrong(
-        "strategy", fmt::format("is \"{}\"; FP8 weights have tensor, channel, block or group", printable(strategy)));
-  }
-  return {};
-}
-
-Status parse_ct_activations(const Node& args, QuantizationGroup& group) {
-  OCTAVO_TRY(check_is_fp8(args));
-  const Json* dynamic = args.get("dynamic");
-  const bool is_dynamic = dynamic != nullptr && *dynamic == Json(true);
-  OCTAVO_ASSIGN(const std::string strategy, ct_strategy(args));
-  if (strategy == "token" && is_dynamic) {
-    group.activation = ActivationScheme::kDynamicToken;
-  } else if (strategy == "group" && is_dynamic) {
-    const Json* size = args.get("group_size");
-    if (size == nullptr || !size->is_number_unsigned() || *size == Json(0)) {
-      return args.wrong("group_size", "must be a positive whole number for strategy \"group\"");
-    }
-    group.activation = ActivationScheme::kDynamicGroup;
-    group.activation_group = size->get<std::uint64_t>();
-  } else if (strategy == "tensor") {
-    group.activation = is_dynamic ? ActivationScheme::kDynamicTensor : ActivationScheme::kStaticTensor;
-  } else {
-    return args.wrong("strategy", fmt::format("is \"{}\" with dynamic {}; activations are token or group (dynamic) or "
-                                              "tensor",
-                                              printable(strategy), is_dynamic ? "true" : "false"));
-  }
-  return {};
-}
-
-Result<QuantizationInfo> parse_compressed_tensors(const Node& node) {
-  QuantizationInfo info;
-  info.dialect = Dialect::kCompressedTensors;
-  const Json* groups = node.get("config_groups");
-  if (groups == nullptr || !groups->is_object() || groups->empty()) {
-    return node.wrong("config_groups", "must be an object with at least one group");
-  }
-  OCTAVO_ASSIGN(const std::string format, node.text("format"));
-  if (node.get("ignore") != nullptr) {
-    OCTAVO_ASSIGN(auto entries, node.strings("ignore"));
-    info.ignore.push_back({"ignore", std::move(entries)});
-  }
-  for (const auto& [name, value] : groups->items()) {
-    const Node group_node{&value, fmt::format("{}/config_groups/{}", node.pointer, printable(name)), node.origin};
-    if (!value.is_object()) {
-      return failure("{}: {} must be an object, not {}", node.origin, group_node.pointer, json_type_name(value));
-    }
-    QuantizationGroup group;
-    group.pointer = group_node.pointer;
-    OCTAVO_ASSIGN(group.targets, group_node.strings("targets"));
-    OCTAVO_ASSIGN(group.format, group_node.text("format"));
-    if (group.format.empty()) group.format = format;
-    const Json* weights = group_node.get("weights");
-    if (weights == nullptr || !weights->is_object()) return group_node.wrong("weights", "must be an object");
-    OCTAVO_TRY(parse_ct_weights({weights, group_node.pointer + "/weights", node.origin}, group));
-    if (const Json* inputs = group_node.get("input_activations")) {
-      if (!inputs->is_object()) return group_node.wrong("input_activations", "must be an object or null");
-      OCTAVO_TRY(parse_ct_activations({inputs, group_node.pointer + "/input_activations", node.origin}, group));
-    }
-    info.groups.push_back(std::move(group));
-  }
-  return info;
+  return node.wrong("quant_method", fmt::format("is \"{}\"; Octavo reads fp8, compressed-tensors, modelopt, mxfp8, "
+                                                "fbgemm_fp8 and quark",
+                                                printable(method)));
 }
 
 std::string describe_group(const QuantizationGroup& group) {
@@ -242,6 +93,45 @@ std::string describe_group(const QuantizationGroup& group) {
   std::string activations = std::string(activation_name(group.activation));
   if (group.activation == ActivationScheme::kDynamicGroup) activations += fmt::format(" of {}", group.activation_group);
   return fmt::format("{}, {}", weights, activations);
+}
+
+// What only the tensors of an fp8 file tell.
+void complete_fp8(const Checkpoint& checkpoint, QuantizationInfo& info) {
+  constexpr std::uint64_t kDefaultBlock = 128;  // of transformers, where the config has no weight_block_size
+  bool scalar_inverse = false, plain = false;
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
+    if (!is_fp8(tensor.dtype)) continue;
+    const CheckpointTensor* inverse = checkpoint.find(tensor.name + "_scale_inv");
+    plain = plain || checkpoint.find(tensor.name + "_scale") != nullptr;
+    if (inverse == nullptr) continue;
+    const std::size_t rank = tensor.shape.size();
+    scalar_inverse = scalar_inverse || element_count(inverse->shape) == 1;
+    QuantizationGroup& group = info.groups[0];
+    if (group.granularity != Granularity::kTensor || info.json.contains("weight_block_size") || rank < 2) continue;
+    Shape grid = tensor.shape;
+    grid[rank - 2] = ceil_div(grid[rank - 2], kDefaultBlock);
+    grid[rank - 1] = ceil_div(grid[rank - 1], kDefaultBlock);
+    if (inverse->shape != grid) continue;
+    group.granularity = Granularity::kBlock;
+    group.block_n = group.block_k = kDefaultBlock;
+    if (group.activation == ActivationScheme::kDynamicTensor) {
+      group.activation = ActivationScheme::kDynamicGroup;
+      group.activation_group = kDefaultBlock;
+    }
+  }
+  const bool per_tensor = info.groups[0].granularity == Granularity::kTensor;
+  info.transformers_names = per_tensor && !plain && (scalar_inverse || info.transformers_names);
+}
+
+void complete(const Checkpoint& checkpoint, QuantizationInfo& info) {
+  const auto& tensors = checkpoint.tensors();
+  const auto fp8 = std::find_if(tensors.begin(), tensors.end(), [](const auto& t) { return is_fp8(t.dtype); });
+  if (fp8 != tensors.end()) {
+    // No config has a word for these.
+    if (fp8->dtype == DType::kF8E4M3FNUZ) info.format = fp8::Format::kE4M3FNUZ;
+    if (fp8->dtype == DType::kF8E5M2FNUZ) info.format = fp8::Format::kE5M2FNUZ;
+  }
+  if (info.dialect == Dialect::kFp8) complete_fp8(checkpoint, info);
 }
 
 }  // namespace
@@ -266,106 +156,60 @@ std::string_view activation_name(ActivationScheme scheme) {
 
 std::string QuantizationInfo::describe() const {
   std::vector<std::string> parts;
-  for (const QuantizationGroup& group : groups) parts.push_back(describe_group(group));
-  return fmt::format("{} {}, {}", dialect_name(dialect), fp8::format_name(format), fmt::join(parts, "; "));
+  for (const QuantizationGroup& group : groups) {
+    std::string part = describe_group(group);
+    if (dialect == Dialect::kModelOpt) part = fmt::format("{}: {}", group.format, part);
+    if (std::find(parts.begin(), parts.end(), part) == parts.end()) parts.push_back(std::move(part));
+  }
+  std::string out = fmt::format("{} {}, {}", dialect_name(dialect), fp8::format_name(format), fmt::join(parts, "; "));
+  if (transformers_names) out += ", with transformers' names";
+  if (!kv_cache.empty()) out += kv_cache == "attn_head" ? "; FP8 keys and values per head" : "; FP8 keys and values";
+  if (file != "config.json") out += fmt::format(" (by {})", file);
+  return out;
 }
 
 Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, std::string_view origin) {
-  const auto it = config.find("quantization_config");
-  if (it == config.end() || it->is_null()) return std::optional<QuantizationInfo>();
-  const Node node{&*it, "/quantization_config", origin};
-  if (!it->is_object()) {
-    return failure("{}: /quantization_config must be an object, not {}", origin, json_type_name(*it));
+  const Node root{&config, "", origin};
+  // Old compressed-tensors wrote compression_config; multimodal models keep it with their language model.
+  std::string pointer;
+  const Json* found = nullptr;
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    if (found == nullptr && (found = root.get(key)) != nullptr) pointer = fmt::format("/{}", key);
   }
-  OCTAVO_ASSIGN(const std::string method, node.text("quant_method"));
-  if (method == "fp8") {
-    OCTAVO_ASSIGN(QuantizationInfo info, parse_fp8(node));
-    info.json = *it;
-    return std::optional(std::move(info));
+  for (const char* part : {"text_config", "llm_config", "language_config"}) {
+    const Json* inner = root.get(part);
+    if (found != nullptr || inner == nullptr || !inner->is_object()) continue;
+    found = Node{inner, "", origin}.get("quantization_config");
+    if (found != nullptr) pointer = fmt::format("/{}/quantization_config", part);
   }
-  if (method == "compressed-tensors") {
-    OCTAVO_ASSIGN(QuantizationInfo info, parse_compressed_tensors(node));
-    info.json = *it;
-    return std::optional(std::move(info));
-  }
-  if (method.empty()) return node.wrong("quant_method", "is missing");
-  return node.wrong("quant_method",
-                    fmt::format("is \"{}\"; Octavo reads fp8 and compressed-tensors", printable(method)));
+  if (found == nullptr) return std::optional<QuantizationInfo>();
+  OCTAVO_ASSIGN(const Node node, quantization::as_object(*found, pointer, origin));
+  OCTAVO_ASSIGN(QuantizationInfo info, dispatch(node));
+  info.pointer = std::move(pointer);
+  info.json = *found;
+  return std::optional(std::move(info));
+}
+
+Result<QuantizationInfo> parse_hf_quant_config(const Json& file, std::string_view origin) {
+  if (!file.is_object()) return failure("{}: must be an object, not {}", origin, json_type_name(file));
+  OCTAVO_ASSIGN(QuantizationInfo info, quantization::parse_modelopt(Node{&file, "", origin}));
+  info.file = kHfQuantConfig;
+  info.pointer = "";
+  info.json = file;
+  return info;
 }
 
 Result<std::optional<QuantizationInfo>> read_quantization(const Checkpoint& checkpoint) {
-  return parse_quantization(checkpoint.config(), checkpoint.config_path().string());
-}
-
-bool is_scale_name(std::string_view name) {
-  static constexpr std::array<std::string_view, 8> kSuffixes = {
-      ".weight_scale", ".weight_scale_inv", ".input_scale", ".activation_scale",
-      ".k_scale",      ".v_scale",          ".q_scale",     ".kv_scale"};
-  return std::any_of(kSuffixes.begin(), kSuffixes.end(), [&](std::string_view s) { return name.ends_with(s); });
-}
-
-Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,
-                                    const CheckpointTensor& weight) {
-  constexpr std::string_view kSuffix = ".weight";
-  QuantizedWeight out;
-  out.weight = &weight;
-  out.module = weight.name.substr(0, weight.name.size() - kSuffix.size());
-  for (const char* suffix : {"_scale", "_scale_inv"}) {
-    if (out.scale == nullptr) out.scale = checkpoint.find(weight.name + suffix);
+  OCTAVO_ASSIGN(auto info, parse_quantization(checkpoint.config(), checkpoint.config_path().string()));
+  const std::filesystem::path beside = checkpoint.dir() / kHfQuantConfig;
+  std::error_code error;
+  if (!info && std::filesystem::exists(beside, error)) {
+    OCTAVO_ASSIGN(const std::string text, read_text_file(beside, kMaxConfigBytes));
+    OCTAVO_ASSIGN(const Json json, parse_json(text, beside.string()));
+    OCTAVO_ASSIGN(info, parse_hf_quant_config(json, beside.string()));
   }
-  for (const char* suffix : {".input_scale", ".activation_scale"}) {
-    if (out.input_scale == nullptr) out.input_scale = checkpoint.find(out.module + suffix);
-  }
-  if (weight.shape.size() != 2) {
-    return failure("tensor \"{}\": an FP8 weight must have two dimensions, not {}", printable(weight.name),
-                   shape_string(weight.shape));
-  }
-  const std::uint64_t n = weight.shape[0], k = weight.shape[1];
-  out.rows = n;
-  out.columns = k;
-  out.block_n = std::max<std::uint64_t>(n, 1);
-  out.block_k = std::max<std::uint64_t>(k, 1);
-  if (out.scale == nullptr) return out;
-
-  const Shape& s = out.scale->shape;
-  const auto count = element_count(s).value_or(0);
-  if (count == 1 && (s.size() <= 1 || (n > 1 && k > 1))) {
-    // [] or [1]; also a [1, 1] grid, where one block covers the whole weight.
-    out.granularity = s.size() <= 1 ? Granularity::kTensor : Granularity::kBlock;
-    return out;
-  }
-  // A block grid is told by the config's block size; channel scales by their shape.
-  for (const QuantizationGroup& group : info.groups) {
-    if (group.granularity != Granularity::kBlock && group.granularity != Granularity::kGroup) continue;
-    if (s == Shape{ceil_div(n, group.block_n), ceil_div(k, group.block_k)}) {
-      out.granularity = group.granularity;
-      out.block_n = group.block_n;
-      out.block_k = group.block_k;
-      out.scale_columns = s[1];
-      return out;
-    }
-  }
-  if (s == Shape{n, 1} || s == Shape{n}) {
-    out.granularity = Granularity::kChannel;
-    out.block_n = 1;
-    return out;
-  }
-  return failure("tensor \"{}\": scale of shape {} fits no granularity of a weight of shape {}",
-                 printable(out.scale->name), shape_string(s), shape_string(weight.shape));
-}
-
-Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& checkpoint,
-                                                            const QuantizationInfo& info) {
-  std::vector<QuantizedWeight> out;
-  OCTAVO_ASSIGN(const GroupTargets targets, GroupTargets::compile(info));
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (!is_fp8(tensor.dtype) || !tensor.name.ends_with(".weight")) continue;
-    OCTAVO_ASSIGN(QuantizedWeight weight, match_scale(checkpoint, info, tensor));
-    OCTAVO_ASSIGN(const auto match, targets.find(weight.module, /*linear=*/true));
-    if (match) weight.group = match->group;
-    out.push_back(std::move(weight));
-  }
-  return out;
+  if (info) complete(checkpoint, *info);
+  return info;
 }
 
 }  // namespace octavo

@@ -57,11 +57,15 @@ struct QuantizationInfo {
   std::string describe() const;
 };
 
-// nullopt: config.json has no quantization_config. An error: one that is malformed or in a dialect that Octavo does
-// not read yet; it says which key, with its JSON pointer.
+// nullopt: config.json has no quantization_config (nor a compression_config, nor one inside text_config). An error: one
+// that is malformed or is not FP8; it says which key, with its JSON pointer.
 Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, std::string_view origin);
+// hf_quant_config.json, which ModelOpt writes beside or instead of config.json's.
+Result<QuantizationInfo> parse_hf_quant_config(const Json& file, std::string_view origin);
 
-// The same of a checkpoint's folder: config.json, and hf_quant_config.json where config.json says nothing.
+// The same of a checkpoint's folder: config.json, and hf_quant_config.json where config.json says nothing. What a
+// config leaves open, the tensors say: blocks that transformers does not write down, whose names the scales have, FNUZ
+// codes.
 Result<std::optional<QuantizationInfo>> read_quantization(const Checkpoint& checkpoint);
 
 // A weight in FP8 and the scale that belongs to it, found by name and checked by shape.
@@ -94,7 +98,10 @@ Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& ch
 Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,
                                     const CheckpointTensor& weight);
 
-// True for the names of tensors that only serve a quantized weight: scales of weights, activations and caches.
+// True for the names of tensors that only serve a quantized model: scales of weights, activations and caches.
 bool is_scale_name(std::string_view name);
+// The same where the name alone does not tell: "X.scale" beside X.weight in FP8 (DeepSeek-V4), "experts.T_scale_inv"
+// beside experts.T in FP8.
+bool is_scale_tensor(const Checkpoint& checkpoint, const CheckpointTensor& tensor);
 
 }  // namespace octavo

@@ -172,8 +172,6 @@ TEST(Quantization, MalformedConfigsNameTheKey) {
       {"\"fp8\"", "/quantization_config must be an object, not a string"},
       {"{}", "/quantization_config/quant_method is missing"},
       {R"({"quant_method": 1})", "/quantization_config/quant_method must be a string, not an integer"},
-      {R"({"quant_method": "modelopt"})", "is \"modelopt\"; Octavo reads fp8 and compressed-tensors"},
-      {R"({"quant_method": "fbgemm_fp8"})", "is \"fbgemm_fp8\""},
       {R"({"quant_method": "a\nb"})", "is \"a\\x0ab\""},
       {R"({"quant_method": "fp8"})", "/activation_scheme is missing"},
       {R"({"quant_method": "fp8", "activation_scheme": "x\n"})", "/activation_scheme is \"x\\x0a\"; it must be"},
@@ -234,10 +232,12 @@ TEST(Quantization, MalformedConfigsNameTheKey) {
 
 TEST(Quantization, ScaleNames) {
   for (const char* name : {"a.weight_scale", "a.weight_scale_inv", "a.input_scale", "a.activation_scale", "a.k_scale",
-                           "self_attn.v_scale", "a.kv_scale", "a.q_scale"}) {
+                           "self_attn.v_scale", "a.kv_scale", "a.q_scale", "k_proj.output_scale",
+                           "self_attn.k_cache.scale", "self_attn.v_cache.head_12.scale", "a.qscale_weight"}) {
     EXPECT_TRUE(is_scale_name(name)) << name;
   }
-  for (const char* name : {"a.weight", "weight_scale", "a.scale", "a.weight_scale.x", "", "a.bias"}) {
+  for (const char* name : {"a.weight", "weight_scale", "a.scale", "a.weight_scale.x", "", "a.bias", "norm.head_1.scale",
+                           "experts.gate_up_proj_scale", "logit_scale"}) {
     EXPECT_FALSE(is_scale_name(name)) << name;
   }
 }
@@ -275,8 +275,10 @@ TEST(MatchScale, EveryShape) {
       {"[K]", {6, 8}, {8}, {}, kBlock, 0, 0, 0, "fits no granularity"},
       {"[N, 1, 1]", {6, 8}, {6, 1, 1}, {}, kBlock, 0, 0, 0, "fits no granularity"},
       {"no scales", {6, 8}, {0}, {}, kBlock, 0, 0, 0, "fits no granularity"},
-      {"three dimensions", {2, 3, 4}, {1}, {}, kBlock, 0, 0, 0, "must have two dimensions, not [2, 3, 4]"},
-      {"one dimension", {6}, {1}, {}, kBlock, 0, 0, 0, "must have two dimensions, not [6]"},
+      {"[N/4, 1, K/4, 1] of ModelOpt", {8, 9}, {2, 1, 3, 1}, {4, 4}, kBlock, 4, 4, 3},
+      {"four dimensions with more", {8, 8}, {2, 1, 1, 2}, {4, 4}, kBlock, 0, 0, 0, "fits no granularity"},
+      {"four dimensions", {2, 3, 4, 5}, {1}, {}, kBlock, 0, 0, 0, "or three of experts, not [2, 3, 4, 5]"},
+      {"one dimension", {6}, {1}, {}, kBlock, 0, 0, 0, "or three of experts, not [6]"},
   };
   for (const ScaleCase& c : cases) {
     const TempDir dir;
