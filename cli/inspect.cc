@@ -65,6 +65,7 @@ Outcome run(const Options& o) {
   if (!checkpoint.unindexed().empty()) {
     human += fmt::format("  not in index  {} tensors, which loaders leave out\n", checkpoint.unindexed().size());
   }
+  for (const std::string& note : checkpoint.notes()) human += fmt::format("  note          {}\n", note);
   if (!o.summary_only) {
     human += "\n";
     for (const CheckpointTensor& t : checkpoint.tensors()) {
@@ -80,6 +81,7 @@ Outcome run(const Options& o) {
                {"bytes", checkpoint.data_bytes()},
                {"shards", checkpoint.shards().size()},
                {"dtypes", std::move(by_dtype)},
+               {"notes", checkpoint.notes()},
                {"tensors", std::move(tensors)}};
   OCTAVO_TRY(print_result(o.common, human, json));
   return 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/weight_files.h"
 #include "octavo/fp8/half.h"
 #include "octavo/fp8/scale.h"
 
@@ -13,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
 // A config that names every linear of the largest mixtures twice has 8 MB, their index 25 MB.
 constexpr std::uint64_t kMaxConfigBytes = 32ull << 20;
 constexpr std::uint64_t kMaxIndexBytes = 128ull << 20;
@@ -44,37 +44,6 @@ Result<std::vector<std::string>> list_files(const fs::path& dir) {
   if (error) return failure("{}: cannot list: {}", dir.string(), error.message());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-bool has_suffix(const std::vector<std::string>& names, std::string_view suffix) {
-  return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(suffix); });
-}
-
-// The single weight file of a folder without an index.
-Result<std::string> single_weight_file(const fs::path& dir, const std::vector<std::string>& names) {
-  if (std::binary_search(names.begin(), names.end(), "model.safetensors")) return std::string("model.safetensors");
-  std::vector<std::string> found;
-  std::copy_if(names.begin(), names.end(), std::back_inserter(found),
-               [](const std::string& name) { return name.ends_with(".safetensors"); });
-  if (found.size() == 1) return found.front();
-  if (found.size() > 1) {
-    return failure("{}: {} safetensors files but no {}: an incomplete download?", dir.string(), found.size(),
-                   kIndexName);
-  }
-  if (has_suffix(names, ".bin") || has_suffix(names, ".pth") || has_suffix(names, ".pt")) {
-    return failure(
-        "{}: holds only PyTorch pickle weights; Octavo reads safetensors: save the model again with "
-        "save_pretrained(..., safe_serialization=True)",
-        dir.string());
-  }
-  if (has_suffix(names, ".gguf")) {
-    return failure("{}: holds a GGUF file; run `octavo import FILE.gguf -o DIR` first", dir.string());
-  }
-  std::error_code error;
-  if (fs::is_directory(dir / "snapshots", error)) {
-    return failure("{}: a folder of the Hugging Face cache; the model is one of its snapshots/*", dir.string());
-  }
-  return failure("{}: no model.safetensors and no {}", dir.string(), kIndexName);
 }
 
 // Which tensor of which shard a checkpoint shows: those the index maps to that shard, or all without an index. Knows
@@ -109,14 +78,14 @@ class Visible {
   std::vector<bool> seen_;
 };
 
-Result<ShardIndex> read_shard_index(const fs::path& path) {
+Result<ShardIndex> read_shard_index(const fs::path& path, std::string_view suffix) {
   OCTAVO_ASSIGN(const File file, File::open_read(path));
   if (file.size() > kMaxIndexBytes) {
     return failure("{}: {} bytes, more than the {} that an index may have", path.string(), file.size(), kMaxIndexBytes);
   }
   JsonRange json{file};
   json.length = file.size();
-  return parse_shard_index(json, path.string());
+  return parse_shard_index(json, path.string(), suffix);
 }
 
 }  // namespace
@@ -137,14 +106,15 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
   OCTAVO_TRY(check_links(dir));
   OCTAVO_ASSIGN(const auto names, list_files(dir));
 
-  std::vector<std::string> shard_names;
-  if (fs::exists(dir / kIndexName, error)) {
-    OCTAVO_ASSIGN(checkpoint.index_, read_shard_index(dir / kIndexName));
+  OCTAVO_TRY(checkpoint.read_config());
+
+  OCTAVO_ASSIGN(const WeightFiles weights, find_weight_files(dir, names));
+  checkpoint.index_name_ = weights.index;
+  std::vector<std::string> shard_names{weights.single};
+  if (!weights.index.empty()) {
+    OCTAVO_ASSIGN(checkpoint.index_, read_shard_index(dir / weights.index, weight_suffix(weights.format)));
     shard_names = checkpoint.index_->shards;
     checkpoint.tensors_.reserve(checkpoint.index_->weight_map.size());
-  } else {
-    OCTAVO_ASSIGN(std::string name, single_weight_file(dir, names));
-    shard_names.push_back(std::move(name));
   }
 
   Visible visible(checkpoint.index_);
@@ -152,43 +122,78 @@ Result<Checkpoint> Checkpoint::open(const fs::path& dir) {
     const fs::path path = dir / shard_names[i];
     if (checkpoint.index_ && !fs::exists(path, error)) {
       return failure("{}: shard {} is missing, {} names it: an incomplete download?", dir.string(),
-                     printable(shard_names[i]), kIndexName);
+                     printable(shard_names[i]), weights.index);
     }
     OCTAVO_ASSIGN(File file, File::open_read(path));
-    OCTAVO_ASSIGN(SafetensorsHeader header, read_safetensors_header(file));
-    if (!checkpoint.index_) checkpoint.tensors_.reserve(header.tensors.size());
-    for (TensorEntry& t : header.tensors) {
+    OCTAVO_ASSIGN(ShardHead head, read_shard_head(file, weights.format));
+    if (!checkpoint.index_) checkpoint.tensors_.reserve(head.tensors.size());
+    for (TensorEntry& t : head.tensors) {
       if (!visible(t.name, i)) {
         checkpoint.unindexed_.push_back(t.name);
         continue;
       }
-      checkpoint.data_bytes_ += t.bytes();
-      checkpoint.tensors_.push_back(
-          {std::move(t.name), t.dtype, std::move(t.shape), i, header.data_begin + t.begin, t.end - t.begin});
+      checkpoint.tensors_.push_back({std::move(t.name), t.dtype, std::move(t.shape), i, t.begin, t.bytes()});
     }
-    checkpoint.shards_.push_back(
-        {shard_names[i], std::move(header.metadata), std::make_shared<const File>(std::move(file))});
+    for (const std::string& note : head.notes) {
+      checkpoint.notes_.push_back(fmt::format("{}: {}", printable(shard_names[i]), note));
+    }
+    std::string output_name = output_shard_name(shard_names[i], weights.format);
+    for (const Shard& other : checkpoint.shards_) {
+      if (other.output_name != output_name) continue;
+      return failure("{}: shards {} and {} would both become {}", dir.string(), printable(other.name),
+                     printable(shard_names[i]), printable(output_name));
+    }
+    checkpoint.shards_.push_back({shard_names[i], std::move(output_name), std::move(head.metadata),
+                                  std::make_shared<const File>(std::move(file))});
   }
   if (const auto* missing = visible.missing()) {
-    return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), kIndexName,
+    return failure("{}: {} says tensor \"{}\" is in {}, which does not hold it", dir.string(), weights.index,
                    printable(missing->first), printable(checkpoint.index_->shards[missing->second]));
   }
   if (checkpoint.index_) decltype(ShardIndex::weight_map)().swap(checkpoint.index_->weight_map);
+  if (weights.format == WeightFormat::kTorch) {
+    checkpoint.leave_out_tied_head();
+    // Its writers differ in whether tensors that share their bytes count twice.
+    if (checkpoint.index_) checkpoint.index_->total_size.reset();
+  }
   for (std::uint32_t i = 0; i < checkpoint.tensors_.size(); ++i) {
+    checkpoint.data_bytes_ += checkpoint.tensors_[i].bytes;
     checkpoint.by_name_.add(checkpoint.tensors_[i].name, i, checkpoint.name_of());
   }
-
-  if (fs::exists(checkpoint.config_path(), error)) {
-    OCTAVO_ASSIGN(checkpoint.config_text_, read_text_file(checkpoint.config_path(), kMaxConfigBytes));
-    JsonOptions options;
-    options.python_constants = true;
-    OCTAVO_ASSIGN(checkpoint.config_, parse_json(checkpoint.config_text_, checkpoint.config_path().string(), options));
-    if (!checkpoint.config_.is_object()) {
-      return failure("{}: must be an object, not {}", checkpoint.config_path().string(),
-                     json_type_name(checkpoint.config_));
-    }
-  }
   return checkpoint;
+}
+
+Status Checkpoint::read_config() {
+  std::error_code error;
+  if (!fs::exists(config_path(), error)) return {};
+  OCTAVO_ASSIGN(config_text_, read_text_file(config_path(), kMaxConfigBytes));
+  JsonOptions options;
+  options.python_constants = true;
+  OCTAVO_ASSIGN(config_, parse_json(config_text_, config_path().string(), options));
+  if (!config_.is_object()) {
+    return failure("{}: must be an object, not {}", config_path().string(), json_type_name(config_));
+  }
+  return {};
+}
+
+// torch.save writes a tied head as a second name of the embedding's bytes. save_pretrained does not, where the config
+// ties them, and neither do our outputs.
+void Checkpoint::leave_out_tied_head() {
+  const auto tied = config_.find("tie_word_embeddings");
+  if (tied == config_.end() || *tied != true) return;
+  const auto is_head = [](const CheckpointTensor& t) {
+    return t.name == "lm_head.weight" || t.name.ends_with(".lm_head.weight");
+  };
+  const auto head = std::find_if(tensors_.begin(), tensors_.end(), is_head);
+  if (head == tensors_.end()) return;
+  const auto other = std::find_if(tensors_.begin(), tensors_.end(), [&](const CheckpointTensor& t) {
+    return !is_head(t) && t.shard == head->shard && t.offset == head->offset && t.dtype == head->dtype &&
+           t.shape == head->shape;
+  });
+  if (other == tensors_.end()) return;
+  notes_.push_back(fmt::format("\"{}\" is the same data as \"{}\" and is left out: config.json ties them",
+                               printable(head->name), printable(other->name)));
+  tensors_.erase(head);
 }
 
 const CheckpointTensor* Checkpoint::find(std::string_view name) const {

@@ -28,7 +28,8 @@ struct CheckpointTensor {
 };
 
 struct Shard {
-  std::string name;  // file name inside the folder
+  std::string name;         // file name inside the folder
+  std::string output_name;  // its name in an output, which is always safetensors: differs for pytorch_model*.bin
   std::map<std::string, std::string> metadata;
   std::shared_ptr<const File> file;
 };
@@ -41,9 +42,9 @@ class Checkpoint {
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  // Opens `dir` (a folder with model.safetensors, or with model.safetensors.index.json and its shards, or with exactly
-  // one other *.safetensors file), reads every header and config.json. Fails in one sentence; a link to nowhere among
-  // the files (hidden ones aside) is a failure too.
+  // Opens `dir` (a folder with the weights that find_weight_files() finds: safetensors or pytorch_model.bin, one file
+  // or shards with an index), reads every header and config.json. Fails in one sentence; a link to nowhere among the
+  // files (hidden ones aside) is a failure too.
   static Result<Checkpoint> open(const std::filesystem::path& dir);
 
   const std::filesystem::path& dir() const { return dir_; }
@@ -52,11 +53,14 @@ class Checkpoint {
   const CheckpointTensor* find(std::string_view name) const;                 // nullptr when absent
   std::uint64_t data_bytes() const { return data_bytes_; }                   // sum of all tensors
   bool has_index() const { return index_.has_value(); }
+  const std::string& index_name() const { return index_name_; }  // its file; "" without one
   // Without its weight_map, which has been checked: tensors() say the same.
   const std::optional<ShardIndex>& index() const { return index_; }
 
   // Tensors that stand in a shard but not, or elsewhere, in the index: loaders leave them out, so do all of ours.
   const std::vector<std::string>& unindexed() const { return unindexed_; }
+  // What else of the weight files is not among tensors(), a sentence each (pytorch_model.bin only).
+  const std::vector<std::string>& notes() const { return notes_; }
 
   const Json& config() const { return config_; }                   // config.json; an empty object when absent
   const std::string& config_text() const { return config_text_; }  // as it stands on disk; "" when absent
@@ -74,13 +78,15 @@ class Checkpoint {
   Result<std::vector<float>> read_scales(const CheckpointTensor& tensor, std::uint64_t limit) const;
 
   // Files of the folder that are neither shards nor the index nor config.json: tokenizer and so on, sorted by name.
-  // Sub-folders and other weight formats (*.bin, *.pth, *.gguf, ...) are left out.
+  // Sub-folders and weights in any format (*.bin, *.pth, *.gguf, ...) are left out.
   std::vector<std::string> other_files() const;
   // Sub-folders (links followed, hidden ones aside), sorted, with a '/' at the end: no command copies them.
   std::vector<std::string> left_out() const;
 
  private:
   Checkpoint() = default;
+  Status read_config();
+  void leave_out_tied_head();
   auto name_of() const {
     return [this](std::uint32_t i) -> std::string_view { return tensors_[i].name; };
   }
@@ -89,7 +95,8 @@ class Checkpoint {
   std::vector<CheckpointTensor> tensors_;
   NameTable by_name_;  // of tensors_
   std::optional<ShardIndex> index_;
-  std::vector<std::string> unindexed_;
+  std::string index_name_;
+  std::vector<std::string> unindexed_, notes_;
   Json config_ = Json::object();
   std::string config_text_;
   std::uint64_t data_bytes_ = 0;

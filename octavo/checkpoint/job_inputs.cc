@@ -25,8 +25,7 @@ std::vector<InputFile> input_files(const Checkpoint& checkpoint) {
   std::vector<InputFile> out;
   for (const Shard& shard : checkpoint.shards()) out.push_back({shard.name, checkpoint.dir() / shard.name});
   if (checkpoint.has_index()) {
-    constexpr const char* kIndex = "model.safetensors.index.json";
-    out.push_back({kIndex, checkpoint.dir() / kIndex});
+    out.push_back({checkpoint.index_name(), checkpoint.dir() / checkpoint.index_name()});
   }
   if (checkpoint.has_config()) out.push_back({"config.json", checkpoint.config_path()});
   return out;

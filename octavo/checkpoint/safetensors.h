@@ -75,9 +75,10 @@ struct ShardIndex {
   std::optional<std::uint64_t> total_size;                        // as the file states it
 };
 
-// Refuses names that leave the folder (absolute, with a path separator, "..", or not *.safetensors) and duplicates.
-// What is parsed is not held, but every tensor's name is.
-Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin);
+// Refuses names that leave the folder (absolute, with a path separator, "..", or without `suffix`) and duplicates.
+// What is parsed is not held, but every tensor's name is. pytorch_model.bin.index.json differs in the suffix only.
+Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin,
+                                     std::string_view suffix = ".safetensors");
 Result<ShardIndex> parse_shard_index(std::string_view json, std::string_view origin);
 // The text of an index: `total_size` in bytes, `weight_map` sorted by tensor name.
 std::string format_shard_index(std::uint64_t total_size, const std::map<std::string, std::string>& weight_map);

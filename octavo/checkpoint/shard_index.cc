@@ -10,19 +10,21 @@
 namespace octavo {
 namespace {
 
-Status check_shard_name(std::string_view name, std::string_view tensor) {
+Status check_shard_name(std::string_view name, std::string_view suffix, std::string_view tensor) {
   const bool leaves = name.find('/') != name.npos || name.find('\\') != name.npos || name.find('\0') != name.npos;
   if (leaves) {
     return failure("weight_map: tensor \"{}\" points outside the folder: \"{}\"", printable(tensor), printable(name));
   }
-  if (!name.ends_with(".safetensors") || name.size() == std::string_view(".safetensors").size()) {
-    return failure("weight_map: tensor \"{}\": \"{}\" is not a .safetensors file", printable(tensor), printable(name));
+  if (!name.ends_with(suffix) || name.size() == suffix.size()) {
+    return failure("weight_map: tensor \"{}\": \"{}\" is not a {} file", printable(tensor), printable(name), suffix);
   }
   return {};
 }
 
 class IndexEvents final : public JsonEvents {
  public:
+  explicit IndexEvents(std::string_view suffix) : suffix_(suffix) {}
+
   ShardIndex index;
   bool has_weight_map = false;
 
@@ -42,7 +44,7 @@ class IndexEvents final : public JsonEvents {
   }
   Status string(std::string& value) override {
     if (!(depth_ == 2 && section_ == "weight_map")) return scalar("a string");
-    OCTAVO_TRY(check_shard_name(value, key_));
+    OCTAVO_TRY(check_shard_name(value, suffix_, key_));
     const auto [it, added] = shard_numbers_.try_emplace(value, static_cast<std::uint32_t>(index.shards.size()));
     if (added) index.shards.push_back(value);
     const auto number = static_cast<std::uint32_t>(index.weight_map.size());
@@ -89,6 +91,7 @@ class IndexEvents final : public JsonEvents {
     return failure("weight_map: \"{}\" must be a file name, not {}", printable(key_), what);
   }
 
+  std::string_view suffix_;  // of the shards' names
   int depth_ = 0;
   std::string section_, key_;
   std::unordered_map<std::string, std::uint32_t> shard_numbers_;
@@ -97,9 +100,9 @@ class IndexEvents final : public JsonEvents {
 
 }  // namespace
 
-Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin) {
+Result<ShardIndex> parse_shard_index(const JsonRange& json, std::string_view origin, std::string_view suffix) {
   constexpr int kDepth = 16;  // metadata may nest
-  IndexEvents events;
+  IndexEvents events(suffix);
   OCTAVO_TRY(parse_json_events(json, origin, kDepth, events));
   if (!events.has_weight_map) return failure("{}: has no weight_map", origin);
   if (events.index.weight_map.empty()) return failure("{}: weight_map is empty", origin);

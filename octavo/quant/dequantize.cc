@@ -140,9 +140,9 @@ class Dequantizer {
       for (const TensorEntry& entry : entries[s]) {
         by_name.at(entry.name)->offset = header.size() + entry.begin;
         data = std::max(data, entry.end);
-        weight_map.emplace(entry.name, shard.name);
+        weight_map.emplace(entry.name, shard.output_name);
       }
-      job.files.push_back({shard.name, header.size() + data});
+      job.files.push_back({shard.output_name, header.size() + data});
       headers_.push_back(std::move(header));
       summary_.output_bytes += data;
     }

@@ -198,7 +198,7 @@ class Planner {
     std::uint32_t first = 0;
     for (std::uint32_t s = 0; s < checkpoint_.shards().size(); ++s) {
       PlannedShard shard;
-      shard.name = checkpoint_.shards()[s].name;
+      shard.name = checkpoint_.shards()[s].output_name;
       shard.metadata = checkpoint_.shards()[s].metadata;
       shard.metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
       shard.first = first;

@@ -238,7 +238,7 @@ TEST(Checkpoint, FailuresAreOneSentence) {
       {"no model.safetensors and no model.safetensors.index.json",
        [](const fs::path& d) { fs::remove_all(d), fs::create_directory(d); }},
       {"2 safetensors files but no model.safetensors.index.json", no_index},
-      {"holds only PyTorch pickle weights",
+      {"m/pytorch_model.bin: neither a ZIP archive nor a pickle",
        [&](const fs::path& d) { no_weights(d), write_file(d / "pytorch_model.bin", "x"); }},
       {"run `octavo import FILE.gguf -o DIR` first",
        [&](const fs::path& d) { no_weights(d), write_file(d / "m.gguf", "x"); }},

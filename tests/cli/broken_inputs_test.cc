@@ -91,7 +91,7 @@ std::vector<Row> broken_folders() {
        both(no_weights, [](const fs::path& dir) { fs::create_directory(dir / "m/model.safetensors"); }), kQuantize,
        kFailure, "no model.safetensors"},
       {"pytorch_model.bin only", both(no_weights, file("m/pytorch_model.bin", "PK")), kQuantize, kFailure,
-       "holds only PyTorch pickle weights; Octavo reads safetensors: save the model again"},
+       "m/pytorch_model.bin: neither a ZIP archive nor a pickle: not written by torch.save"},
       {"GGUF only",
        both(no_weights, file("m/q.gguf", "GGUF")),
        {"inspect", "@m"},
