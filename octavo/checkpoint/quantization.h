@@ -98,6 +98,16 @@ Result<std::vector<QuantizedWeight>> find_quantized_weights(const Checkpoint& ch
 Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const QuantizationInfo& info,
                                     const CheckpointTensor& weight);
 
+// The FP8 format of codes on disk.
+constexpr fp8::Format code_format(DType fp8_dtype) {
+  switch (fp8_dtype) {
+    case DType::kF8E5M2: return fp8::Format::kE5M2;
+    case DType::kF8E4M3FNUZ: return fp8::Format::kE4M3FNUZ;
+    case DType::kF8E5M2FNUZ: return fp8::Format::kE5M2FNUZ;
+    default: return fp8::Format::kE4M3;
+  }
+}
+
 // True for the names of tensors that only serve a quantized model: scales of weights, activations and caches.
 bool is_scale_name(std::string_view name);
 // The same where the name alone does not tell: "X.scale" beside X.weight in FP8 (DeepSeek-V4), "experts.T_scale_inv"

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
 #include <unordered_map>
 
@@ -12,6 +13,7 @@
 #include "octavo/checkpoint/job_inputs.h"
 #include "octavo/checkpoint/output_job.h"
 #include "octavo/checkpoint/quantization.h"
+#include "octavo/quant/decode_piece.h"
 #include "octavo/quant/schedule.h"
 
 namespace octavo::quant {
@@ -21,13 +23,21 @@ namespace {
 constexpr std::uint64_t kWindowPerCode = 13;
 constexpr std::uint64_t kPieceCodes = 512 << 10;  // what a worker holds at a time stays in the second-level cache
 
-fp8::Format format_of(DType dtype) {
-  switch (dtype) {
-    case DType::kF8E5M2: return fp8::Format::kE5M2;
-    case DType::kF8E4M3FNUZ: return fp8::Format::kE4M3FNUZ;
-    case DType::kF8E5M2FNUZ: return fp8::Format::kE5M2FNUZ;
-    default: return fp8::Format::kE4M3;
+constexpr std::size_t kNoFile = std::numeric_limits<std::size_t>::max();
+
+// config.json without any word of quantization, every other byte as it stood.
+std::string plain_config(const Checkpoint& checkpoint) {
+  std::string text = checkpoint.config_text();
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    if (checkpoint.config().contains(key)) text = remove_top_level_key(text, key);
   }
+  for (const auto& [key, value] : checkpoint.config().items()) {
+    if (!value.is_object() || !key.ends_with("_config") || !value.contains("quantization_config")) continue;
+    Json part = value;
+    part.erase("quantization_config");
+    text = set_top_level_key(text, key, part);
+  }
+  return text;
 }
 
 // A tensor of the output and where it comes from.
@@ -35,7 +45,7 @@ struct Item {
   const CheckpointTensor* source = nullptr;
   const QuantizedWeight* weight = nullptr;  // nullptr: copied
   DType dtype = DType::kBF16;
-  std::uint64_t offset = 0;  // in the output shard's file
+  std::uint64_t offset = 0;  // in the output's file
 };
 
 // A unit of the job.
@@ -46,7 +56,7 @@ struct Part {
 
 // A worker's own.
 struct Buffers {
-  std::vector<std::byte> in, out;
+  std::vector<std::byte> codes, values;
 };
 
 class Dequantizer {
@@ -62,18 +72,19 @@ class Dequantizer {
     std::unordered_map<std::string_view, const QuantizedWeight*> by_name;
     for (const QuantizedWeight& weight : weights_) {
       if (weight.scale == nullptr) {
-        return failure("tensor \"{}\": in FP8 without a weight_scale or weight_scale_inv",
-                       printable(weight.weight->name));
+        return failure("tensor \"{}\": in FP8 without a scale (\"{}_scale\" or \"{}_scale_inv\")",
+                       printable(weight.weight->name), printable(weight.weight->name), printable(weight.weight->name));
       }
       by_name.emplace(weight.weight->name, &weight);
     }
     for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
       const auto it = by_name.find(tensor.name);
       if (it == by_name.end() && is_fp8(tensor.dtype)) {
-        return failure("tensor \"{}\": {} {} is not a 2-D .weight; Octavo cannot dequantize it", printable(tensor.name),
-                       dtype_name(tensor.dtype), shape_string(tensor.shape));
+        return failure("tensor \"{}\": {} {} is no weight with a scale; Octavo cannot dequantize it",
+                       printable(tensor.name), dtype_name(tensor.dtype), shape_string(tensor.shape));
       }
-      if (is_scale_name(tensor.name)) {
+      OCTAVO_TRY(check_not_packed(tensor));
+      if (is_scale_tensor(checkpoint_, tensor)) {
         ++summary_.dropped;
         continue;
       }
@@ -98,6 +109,23 @@ class Dequantizer {
   }
 
  private:
+  // FP4 or integers with a scale of their own: dequantized only in part, the model would be wrong without a word.
+  Status check_not_packed(const CheckpointTensor& tensor) const {
+    constexpr std::string_view kWeight = ".weight";
+    const std::string& name = tensor.name;
+    if (is_fp8(tensor.dtype) || dtype_bits(tensor.dtype) > 8) return {};
+    const bool weight = name.ends_with(kWeight);
+    const std::string module = weight ? name.substr(0, name.size() - kWeight.size()) : name;
+    for (const std::string& scale : {name + "_scale", name + "_scale_inv", module + ".scale"}) {
+      if (scale == name || checkpoint_.find(scale) == nullptr) continue;
+      return failure("tensor \"{}\": is {} with a scale, so packed FP4 or integers; Octavo dequantizes FP8 only",
+                     printable(name), dtype_name(tensor.dtype));
+    }
+    return {};
+  }
+
+  std::uint32_t file_of(const Item& item) const { return static_cast<std::uint32_t>(files_[item.source->shard]); }
+
   Result<JobDescription> describe() {
     JobDescription job;
     job.record.command = "dequantize";
@@ -108,17 +136,16 @@ class Dequantizer {
     const std::uint64_t bytes = unit_bytes(checkpoint_.data_bytes());
     for (std::size_t i = 0; i < items_.size(); ++i) {
       const Item& item = items_[i];
-      const Extent all = item.weight != nullptr ? Extent{0, item.source->shape[0], 0, item.source->shape[1]}
-                                                : Extent{0, item.source->bytes, 0, 1};
+      const Extent all = item.weight != nullptr ? whole_extent(*item.weight) : Extent{0, item.source->bytes, 0, 1};
       for (const Extent& extent : cut_extent(all, bytes)) {
         parts_.push_back({i, extent});
         const std::uint64_t width = item.weight != nullptr ? dtype_bytes(item.dtype) : 1;
-        job.units.push_back({item.source->shard, extent.count() * width});
+        job.units.push_back({file_of(item), extent.count() * width});
       }
     }
     // hf_quant_config.json would still call the model quantized.
     job.copies = copied_files(checkpoint_, {"hf_quant_config.json"});
-    job.texts.push_back({"config.json", remove_top_level_key(checkpoint_.config_text(), "quantization_config")});
+    job.texts.push_back({"config.json", plain_config(checkpoint_)});
     return job;
   }
 
@@ -131,7 +158,10 @@ class Dequantizer {
       by_name.emplace(item.source->name, &item);
     }
     std::map<std::string, std::string> weight_map;
+    files_.assign(entries.size(), kNoFile);
     for (std::size_t s = 0; s < entries.size(); ++s) {
+      if (entries[s].empty() && checkpoint_.has_index()) continue;  // it held nothing but scales
+      files_[s] = job.files.size();
       const Shard& shard = checkpoint_.shards()[s];
       auto metadata = shard.metadata;
       metadata.try_emplace("format", "pt");  // transformers before 5 refuses files without it
@@ -185,51 +215,22 @@ class Dequantizer {
 
   Status copy(const Part& part, Buffers& buffers) {
     const Item& item = items_[part.item];
-    buffers.in.resize(part.extent.row_end - part.extent.row_begin);
-    OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, buffers.in));
-    OCTAVO_TRY(job_->write(item.source->shard, item.offset + part.extent.row_begin, buffers.in));
-    report(item, buffers.in.size());
+    buffers.codes.resize(part.extent.row_end - part.extent.row_begin);
+    OCTAVO_TRY(checkpoint_.read(*item.source, part.extent.row_begin, buffers.codes));
+    OCTAVO_TRY(job_->write(file_of(item), item.offset + part.extent.row_begin, buffers.codes));
+    report(item, buffers.codes.size());
     return {};
   }
 
   Status decode(const Part& part, Buffers& buffers) {
     const Item& item = items_[part.item];
-    const QuantizedWeight& weight = *item.weight;
-    const Extent& e = part.extent;
-    const std::uint64_t k = item.source->shape[1], cols = e.col_end - e.col_begin;
-    const auto count = static_cast<std::size_t>((e.row_end - e.row_begin) * cols);
-    if (count == 0) return {};
-    buffers.in.resize(count);
+    if (part.extent.count() == 0) return {};
+    buffers.values.resize(static_cast<std::size_t>(part.extent.count() * dtype_bytes(item.dtype)));
     OCTAVO_TRY(
-        checkpoint_.read(*item.source, e.row_begin * k + e.col_begin, buffers.in));  // whole rows, or part of one
-
-    // The scales this part needs are contiguous: whole rows of the scale grid, or part of one.
-    const std::uint64_t first = weight.scale_index(e.row_begin, e.col_begin);
-    const std::uint64_t last = weight.scale_index(e.row_end - 1, e.col_end - 1);
-    OCTAVO_ASSIGN(const auto scales, checkpoint_.read_scales(*weight.scale, first, last - first + 1));
-
-    const auto format = static_cast<std::size_t>(format_of(item.source->dtype));
-    buffers.out.resize(count * dtype_bytes(item.dtype));
-    const auto* code = reinterpret_cast<const std::uint8_t*>(buffers.in.data());
-    std::byte* out = buffers.out.data();
-    for (std::uint64_t r = e.row_begin; r < e.row_end; ++r) {
-      for (std::uint64_t c = e.col_begin; c < e.col_end;) {
-        // One scale holds until the block ends.
-        const float scale = scales[weight.scale_index(r, c) - first];
-        const std::uint64_t run = std::min(e.col_end, (c / weight.block_k + 1) * weight.block_k) - c;
-        if (item.dtype == DType::kF32) {
-          kernels_.decode_to_f32[format](code, run, scale, reinterpret_cast<float*>(out));
-        } else {
-          kernels_.decode_to_bf16[format](code, run, scale, reinterpret_cast<std::uint16_t*>(out));
-        }
-        c += run;
-        code += run;
-        out += run * dtype_bytes(item.dtype);
-      }
-    }
-    const std::uint64_t at = (e.row_begin * k + e.col_begin) * dtype_bytes(item.dtype);
-    OCTAVO_TRY(job_->write(item.source->shard, item.offset + at, buffers.out));
-    report(item, count);
+        decode_extent(checkpoint_, *item.weight, part.extent, item.dtype, kernels_, buffers.codes, buffers.values));
+    const std::uint64_t at = part.extent.row_begin * item.weight->columns + part.extent.col_begin;
+    OCTAVO_TRY(job_->write(file_of(item), item.offset + at * dtype_bytes(item.dtype), buffers.values));
+    report(item, part.extent.count());
     return {};
   }
 
@@ -239,7 +240,8 @@ class Dequantizer {
   std::vector<QuantizedWeight> weights_;
   std::vector<Item> items_;
   std::vector<Part> parts_;
-  std::vector<std::string> headers_;
+  std::vector<std::size_t> files_;    // by shard of the source; kNoFile: the output has none
+  std::vector<std::string> headers_;  // by file of the output
   OutputJob* job_ = nullptr;
   DequantizeSummary summary_;
 };

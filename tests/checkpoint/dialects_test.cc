@@ -151,7 +151,7 @@ TEST(Dialects, RefusalsSayWhatItIs) {
       {R"({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "odd"}}})",
        "/qscheme is \"odd\""},
       {R"({"quant_method": "compressed-tensors", "config_groups": {"W4A16": ["Linear"]}})",
-       "/config_groups/W4A16 is a list, but no preset of FP8 has this name"},
+       "/config_groups/W4A16 must be an object, not a list: no preset of FP8 has this name"},
   };
   for (const Bad& c : cases) {
     const auto info = parse_quantization(with(c.config), "config.json");

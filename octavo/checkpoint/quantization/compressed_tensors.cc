@@ -108,7 +108,8 @@ Status parse_preset(const std::string& name, const Json& targets, const Node& gr
        {"MXFP8A16", kGroup, 1, 32, kNone, 0, "mxfp8-quantized"}}};
   const auto preset = std::find_if(kPresets.begin(), kPresets.end(), [&](const Preset& p) { return p.name == name; });
   if (preset == kPresets.end()) {
-    return groups.wrong(printable(name), "is a list, but no preset of FP8 has this name");
+    return groups.wrong(printable(name), fmt::format("must be an object, not {}: no preset of FP8 has this name",
+                                                     json_type_name(targets)));
   }
   for (const Json& target : targets) {
     if (!target.is_string()) {
