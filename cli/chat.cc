@@ -134,7 +134,7 @@ Outcome run(const ChatOptions& o) {
   OCTAVO_ASSIGN(const engine::RunnerOptions options, runner_options(o.model));
   OCTAVO_ASSIGN(const Json arguments, engine::parse_template_arguments(o.template_arguments));
   if (o.system) OCTAVO_TRY(check_utf8(*o.system, "--system"));
-  OCTAVO_ASSIGN(engine::RunnerFolder folder, engine::read_runner_folder(o.model.model));
+  OCTAVO_ASSIGN(engine::RunnerFolder folder, read_model_folder(o.model, "chat"));
   if (!folder.tokenizer) return failure("{}: has no tokenizer.json", o.model.model);
   OCTAVO_ASSIGN(const engine::ChatPrompt chat, engine::ChatPrompt::load(folder.checkpoint.dir()));
   engine::GenerateRequest request;

@@ -132,7 +132,7 @@ Json result_json(const GenerateOptions& o, const engine::Runner& runner, const e
 Outcome run(const GenerateOptions& o) {
   OCTAVO_TRY(check(o));
   OCTAVO_ASSIGN(engine::RunnerOptions options, runner_options(o.model));
-  OCTAVO_ASSIGN(engine::RunnerFolder folder, engine::read_runner_folder(o.model.model));
+  OCTAVO_ASSIGN(engine::RunnerFolder folder, read_model_folder(o.model, "generate"));
   engine::GenerateRequest request;
   OCTAVO_ASSIGN(request.sampling, sampling_params(o.sampling, folder.defaults));
   OCTAVO_ASSIGN(request.prompt, encode_prompt(o, folder));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/cpu.h"
 #include "octavo/base/text.h"
@@ -53,7 +54,7 @@ std::string load_text(const model::LoadReport& r, std::uint64_t cache_bytes) {
 }  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
-  command.add_option("MODEL", o.model, "Hugging Face model folder, BF16 or FP8 (safetensors)")
+  command.add_option("MODEL", o.model, "model folder, BF16 or FP8 (safetensors), or a name: ORG/NAME[@REVISION]")
       ->required()
       ->option_text(" ");
   command.add_option("--compute", o.compute, "arithmetic: bf16 (default; FP32 sums) or f32")
@@ -101,6 +102,11 @@ Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
   out.kv_dtype = kv_dtype_of(o.kv_cache_dtype);
   out.context = o.context;
   return out;
+}
+
+Result<engine::RunnerFolder> read_model_folder(const ModelOptions& o, std::string_view command) {
+  OCTAVO_ASSIGN(const std::filesystem::path folder, find_model(o.model, command, o.common.quiet));
+  return engine::read_runner_folder(folder);
 }
 
 Result<engine::Runner> load_runner(const ModelOptions& o, std::string_view command, engine::RunnerFolder folder,

@@ -26,6 +26,9 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 // The options as the engine's, with the cross-checks. Usage errors.
 Result<engine::RunnerOptions> runner_options(const ModelOptions& options);
 
+// The folder that MODEL names (cli/model_source.h), read up to its weights.
+Result<engine::RunnerFolder> read_model_folder(const ModelOptions& options, std::string_view command);
+
 // Loads with a progress bar, then says on standard error what was loaded and at which precision (not with --quiet) and
 // what to beware of. `command` starts the lines: "octavo generate: ...".
 Result<engine::Runner> load_runner(const ModelOptions& options, std::string_view command, engine::RunnerFolder folder,

@@ -64,7 +64,7 @@ struct Totals {
 
 Outcome run(const ScoreOptions& o) {
   OCTAVO_ASSIGN(engine::RunnerOptions options, runner_options(o.model));
-  OCTAVO_ASSIGN(engine::RunnerFolder folder, engine::read_runner_folder(o.model.model));
+  OCTAVO_ASSIGN(engine::RunnerFolder folder, read_model_folder(o.model, "score"));
   // All input is read first: a bad line is found before a long load, and the longest line says what context is needed.
   const std::uint64_t most = options.context != 0 ? options.context : folder.config.max_positions;
   OCTAVO_ASSIGN(const auto sequences, read_score_input(std::cin, folder, most));

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "octavo/base/text.h"
 #include "octavo/text/chat_template.h"
 
@@ -42,11 +43,12 @@ Outcome TemplateCommand::run() const {
   if (!now.empty()) {
     OCTAVO_ASSIGN(options.now, parse_time(now));
   }
-  OCTAVO_ASSIGN(const text::ChatTemplate chat, text::ChatTemplate::load(path, name));
+  OCTAVO_ASSIGN(const std::filesystem::path source, find_model(path, "template", false, Wanted::kTokenizer));
+  OCTAVO_ASSIGN(const text::ChatTemplate chat, text::ChatTemplate::load(source, name));
   Json variables = Json::object();
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    OCTAVO_ASSIGN(variables, text::special_token_variables(path));
+  if (std::filesystem::is_directory(source, ignored)) {
+    OCTAVO_ASSIGN(variables, text::special_token_variables(source));
   }
   const std::string input{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   JsonOptions json_options;
@@ -70,7 +72,7 @@ void add_template(CLI::App& app, Action& action) {
   CLI::App* command = add_command(app, "template", "Render a chat template with the variables on standard input",
                                   "octavo template Qwen3-8B --json < request.json");
   const auto self = std::make_shared<TemplateCommand>();
-  command->add_option("PATH", self->path, "model folder, or a .jinja file")
+  command->add_option("PATH", self->path, "model folder or name, or a .jinja file")
       ->required()
       ->option_text(" ")
       ->group("Input");

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "octavo/base/text.h"
 #include "octavo/text/tokenizer.h"
 
@@ -78,7 +79,8 @@ Result<std::string> tokenize_text(const text::Tokenizer& tokenizer, const Option
 }
 
 Outcome tokenize(const Options& o) {
-  OCTAVO_ASSIGN(const text::Tokenizer tokenizer, text::Tokenizer::load(o.path));
+  OCTAVO_ASSIGN(const auto path, find_model(o.path, "tokenize", false, Wanted::kTokenizer));
+  OCTAVO_ASSIGN(const text::Tokenizer tokenizer, text::Tokenizer::load(path));
   if (o.json && !o.values.empty()) return usage_error("--json reads its texts from standard input, not as arguments");
   for (const std::string& value : o.values) {
     OCTAVO_ASSIGN(const std::string out, tokenize_text(tokenizer, o, value));
@@ -127,7 +129,8 @@ Result<std::string> detokenize_text(const text::Tokenizer& tokenizer, const Opti
 }
 
 Outcome detokenize(const Options& o) {
-  OCTAVO_ASSIGN(const text::Tokenizer tokenizer, text::Tokenizer::load(o.path));
+  OCTAVO_ASSIGN(const auto path, find_model(o.path, "detokenize", false, Wanted::kTokenizer));
+  OCTAVO_ASSIGN(const text::Tokenizer tokenizer, text::Tokenizer::load(path));
   if (o.json && !o.values.empty()) return usage_error("--json reads its ids from standard input, not as arguments");
   if (!o.values.empty()) {
     std::string all;
@@ -148,7 +151,7 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   Options& o = *options;
   CLI::App* command = add_command(app, "tokenize", "Turn text into token ids", "octavo tokenize smollm2 'Hello world'");
-  command->add_option("PATH", o.path, "model folder, tokenizer.json, or SentencePiece model")
+  command->add_option("PATH", o.path, "model folder or name, tokenizer.json, or SentencePiece model")
       ->required()
       ->option_text(" ");
   command->add_option("TEXT", o.values, "texts; without any, each line of standard input")->option_text(" ");
@@ -162,7 +165,7 @@ void add_detokenize(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   Options& o = *options;
   CLI::App* command = add_command(app, "detokenize", "Turn token ids into text", "octavo detokenize smollm2 19556 905");
-  command->add_option("PATH", o.path, "model folder, tokenizer.json, or SentencePiece model")
+  command->add_option("PATH", o.path, "model folder or name, tokenizer.json, or SentencePiece model")
       ->required()
       ->option_text(" ");
   command->add_option("ID", o.values, "ids; without any, those of each line of standard input")->option_text(" ");
