@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_flags.h"
+#include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
@@ -22,7 +23,7 @@ struct Options {
 Outcome run(const Options& o) {
   OCTAVO_ASSIGN(const Isa isa, select_isa());
   OCTAVO_TRY(parse_memory(o.job.memory));
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(o.source, "dequantize", o.common.quiet));
   for (const std::string& folder : checkpoint.left_out()) {
     fmt::print(stderr, "octavo dequantize: warning: {} is not copied: only the files of the model folder are\n",
                printable(folder));

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/checkpoint.h"
 #include "octavo/checkpoint/model_config.h"
@@ -30,7 +31,7 @@ std::string describe_quantization(const Checkpoint& checkpoint) {
 }
 
 Outcome run(const Options& o) {
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(o.source, "inspect", false));
   OCTAVO_ASSIGN(const ModelConfig config, parse_model_config(checkpoint.config(), checkpoint.config_path().string()));
   const std::string quantization = describe_quantization(checkpoint);
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "cli/command.h"
+#include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
@@ -27,15 +28,15 @@ Outcome VerifyCommand::run() const {
   verify::Options options;
   options.threads = worker_count(common.threads);
   for (const std::string& name : loaders) {
-    const auto loader = verify::find_loader(name);
-    if (!loader) return usage_error("--for {}: unknown; one of vllm, sglang, transformers", printable(name));
+    const auto loader = find_loader(name);
+    if (!loader) return usage_error("--for {}: unknown; one of {}", printable(name), loader_names());
     const bool known = std::find(options.loaders.begin(), options.loaders.end(), *loader) != options.loaders.end();
     if (!known) options.loaders.push_back(*loader);
   }
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(dir));
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(dir, "verify", common.quiet));
   std::optional<Checkpoint> source;
   if (!against.empty()) {
-    OCTAVO_ASSIGN(source, Checkpoint::open(against));
+    OCTAVO_ASSIGN(source, open_model(against, "verify", common.quiet));
   }
   auto progress = std::make_unique<ProgressBar>("verify", checkpoint.data_bytes(), common.quiet);
   options.progress = progress.get();
@@ -80,7 +81,7 @@ void add_verify(CLI::App& app, Action& action) {
       ->group("Input");
   command
       ->add_option("--for", self->loaders,
-                   "vllm, sglang, transformers (repeatable, or a comma list): also what that loader would refuse")
+                   loader_names() + " (repeatable, or a comma list): also what that loader would refuse")
       ->option_text("LOADER")
       ->delimiter(',')
       ->allow_extra_args(false)
