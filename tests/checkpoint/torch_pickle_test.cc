@@ -46,7 +46,7 @@ TEST(TorchPickle, WhatTheBuilderMakesIsRead) {
 
 TEST(TorchPickle, OtherSpellings) {
   const std::string cases[] = {
-      // torch 0.4 wrote _rebuild_tensor in places; Python 2 wrote dicts of lists of pairs, and byte strings.
+      // Old versions wrote _rebuild_tensor; Python 2 wrote dicts as lists of pairs, and byte strings.
       state(call(global("torch._utils", "_rebuild_tensor"), {kStorage, number(0), kShape, kStrides})),
       proto() + call(global("collections", "OrderedDict"), {"](](U\x01w" + kGood + "ee"}) + ".",
       state(call(kRebuild, {kStorage, number(0), call(global("torch", "Size"), {kShape}), kStrides, "\x89", "N", "N"})),

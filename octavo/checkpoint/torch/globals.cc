@@ -1,4 +1,4 @@
-// The table of allowed names, as torch 0.4 to 2.x write them.
+// The table of allowed names, as versions of torch have written them.
 #include "octavo/checkpoint/torch/globals.h"
 
 #include <algorithm>

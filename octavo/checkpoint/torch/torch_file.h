@@ -16,7 +16,7 @@ struct TorchFile {
   std::vector<std::string> notes;    // one sentence each: what lies in the file and is not read
 };
 
-// Reads the ZIP format (PyTorch 1.6 and later) and the one before it (from 0.4 on), both little-endian. What is read
+// Reads the ZIP format (PyTorch 1.6 and later) and the one before it, both little-endian. What is read
 // and what is refused: docs/formats.md, "pytorch_model.bin". Thread-safe.
 Result<TorchFile> read_torch_file(const ByteSource& source);
 

@@ -386,7 +386,7 @@ Status Unpickler::persistent() {
                      parts[4].number >= 0;
   if (!sound) return failure("refers to a storage in an unknown way");
   if (parts.size() == 6 && parts[5].kind != Kind::kNone) {
-    return failure("storage \"{}\" is a view of another storage, as only versions of PyTorch before 0.4 wrote",
+    return failure("storage \"{}\" is a view of another storage, as only old versions of PyTorch wrote",
                    printable(heap_.text(parts[2])));
   }
   OCTAVO_TRY(count_values(1));
