@@ -96,7 +96,7 @@ class AngelSlim {
     }
     const bool known = name.empty() || check_name(q, name, weight_only);
     read_method_keys(q, known ? name : "");
-    if (known && !name.empty()) read_save_name(q, name);
+    read_save_name(q, name);
     read_ignored(q);
     if (q.boolean("low_memory")) {
       reader_.note("low_memory is always so here: the model is streamed, whatever its size");

@@ -88,7 +88,12 @@ void check_experts(Config& config) {
 
 std::string_view language_name(Language language) { return row_of(language).name; }
 
-std::string first_line(const Error& error) { return error.message.substr(0, error.message.find('\n')); }
+std::string first_line(const Error& error) {
+  std::string line = error.message.substr(0, error.message.find('\n'));
+  constexpr std::string_view kTable = " Legal pairs:";  // what follows in an answer to flags
+  if (line.ends_with(kTable)) line.resize(line.size() - kTable.size());
+  return line;
+}
 
 std::vector<std::string> Config::meaningless() const {
   std::vector<std::string> out;
@@ -114,6 +119,16 @@ Result<Language> recognise(const Node& root, std::string_view origin) {
     }
     if (has_any(root, {"global"})) return Language::kAngelSlim;
     if (has_any(root, {"loss_fn", "grpo"})) return Language::kNemoRl;
+  }
+  std::string near;
+  for (const Entry& entry : root.entries) {
+    static const std::vector<std::string> kKeys = {
+        "compression", "global", "quant_stage",  "actor_infer",         "actor_train", "rewards",
+        "llm_judge",   "policy", "quantization", "quantization_config", "targets"};
+    if (near.empty()) near = did_you_mean(entry.key, kKeys, 1);
+    if (!near.empty())
+      return usage_error("{}:{}:{}: {}: unknown key{}", printable(origin, 500), entry.at.line, entry.at.column,
+                         printable(entry.key), near);
   }
   return usage_error(
       "{}: is in no language that is read here. One is recognised by its keys: AngelSlim (compression), llm-compressor "

@@ -100,6 +100,7 @@ class Recipe {
     const bool has_scheme = m.has("scheme"), has_groups = m.has("config_groups");
     if (has_scheme && has_groups) {
       m.error("scheme", "excludes config_groups: one of them says how");
+      m.decides_nothing("config_groups");
     } else if (has_scheme) {
       read_scheme(m, targets);
     } else if (has_groups) {

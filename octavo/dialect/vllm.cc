@@ -47,6 +47,21 @@ constexpr std::array<std::string_view, 20> kCheckpointMethods = {"compressed-ten
                                                                  "modelopt_fp4",
                                                                  "experts_int8"};
 
+// What a name is that other engines know and that is not done here; "" for any other.
+std::string foreign(std::string_view name) {
+  if (is_in(kActivationKeys, name)) {
+    return fmt::format(
+        "{} is of activations, which follow from the weights; fp8_per_tensor, fp8_per_channel or "
+        "fp8_per_block",
+        name);
+  }
+  if (is_in(kOtherFormats, name)) return fmt::format("{} is not FP8, which is all that is done here; use vLLM", name);
+  if (is_in(kCheckpointMethods, name)) {
+    return fmt::format("{} is how a folder is quantized already, and is seen from the folder; leave it out", name);
+  }
+  return name == "mxfp8" ? "mxfp8 is not done online here yet; octavo quantize writes it" : "";
+}
+
 constexpr std::string_view kExperts = "*.experts.*";
 
 class QuantizationConfig {
@@ -63,7 +78,9 @@ class QuantizationConfig {
         if (s.has(key)) s.error(key, "excludes targets: one of them says which modules");
       }
       if (named) s.error("targets", fmt::format("goes with quantization: online, not {}", shown(name)));
-      read_targets(s.section("targets"));
+      const Section targets = s.section("targets");
+      if (targets.exists() && targets.keys().empty()) s.error("targets", "is empty: nothing is quantized");
+      read_targets(targets);
     } else {
       read_parts(s);
     }
@@ -115,7 +132,6 @@ class QuantizationConfig {
   }
 
   void read_targets(const Section& targets) {
-    if (targets.exists() && targets.keys().empty()) targets.error("targets", "is empty: nothing is quantized");
     std::string first;
     for (const std::string& key : targets.keys()) {
       const auto name = targets.text(key);
@@ -204,19 +220,11 @@ void read_serve_config(const Section& root, Reader& reader, Meaning& meaning) {
 Result<std::string> online_name(std::string_view name) {
   const auto names = quant::online_names();
   std::string base(name);
-  if (base.ends_with("_static")) base.resize(base.size() - std::string_view("_static").size());
-  if (std::find(names.begin(), names.end(), base) != names.end() && !(base == "fp8" && name != "fp8")) return base;
-  if (name == "mxfp8") return usage_error("mxfp8 is not done online here yet");
-  if (is_in(kActivationKeys, name)) {
-    return usage_error(
-        "{} is of activations, which follow from the weights; fp8_per_tensor, fp8_per_channel or "
-        "fp8_per_block",
-        name);
+  if (base.starts_with("fp8_per_") && base.ends_with("_static")) {
+    base.resize(base.size() - std::string_view("_static").size());
   }
-  if (is_in(kOtherFormats, name)) return usage_error("{} is not FP8, which is all that is done here; use vLLM", name);
-  if (is_in(kCheckpointMethods, name)) {
-    return usage_error("{} is how a folder is quantized already, and is seen from the folder; leave it out", name);
-  }
+  if (std::find(names.begin(), names.end(), base) != names.end()) return base;
+  if (const std::string why = foreign(name); !why.empty()) return usage_error("{}", why);
   return usage_error("{}: unknown; one of {}{}", shown(name), fmt::join(names, ", "), did_you_mean(name, names, 1));
 }
 
@@ -249,8 +257,11 @@ bool sounds_like_experts(std::string_view model) {
 }
 
 Result<quant::QuantSpec> online_spec(std::string_view name, quant::Edge edge) {
-  OCTAVO_ASSIGN(const std::string known, online_name(name).context("--quantization"));
-  return quant::online_spec(known, edge);
+  auto spec = quant::online_spec(name, edge);
+  const auto names = quant::online_names();
+  if (spec.ok() || std::find(names.begin(), names.end(), name) != names.end()) return spec;
+  if (const std::string why = foreign(name); !why.empty()) return usage_error("--quantization {}", why);
+  return spec;
 }
 
 void read_vllm(Reader& reader, Config& config) {
