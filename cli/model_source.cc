@@ -98,7 +98,8 @@ Result<fs::path> download(const std::string& model, const hub::ModelName& name, 
     options.progress = &bar;
     options.total = [&](std::uint64_t bytes) { bar.set_total(total += bytes); };
     options.warn = [&](std::string_view sentence) {
-      fmt::print(stderr, "octavo {}: warning: {}: {}\n", command, name.text(), sentence);
+      const char* clear = isatty(STDERR_FILENO) != 0 ? "\r\x1b[K" : "";  // what the bar has drawn
+      fmt::print(stderr, "{}octavo {}: warning: {}: {}\n", clear, command, name.text(), sentence);
     };
     return hub::open_snapshot(name, wanted, options);
   }();

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/job_flags.h"
+#include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "cli/quant_options.h"
 #include "octavo/base/cpu.h"
@@ -174,7 +175,7 @@ Outcome run_quantize(const QuantizeOptions& o) {
   OCTAVO_TRY(parse_memory(o.job.memory));
   const bool writes = !o.dry_run && o.explain.empty();
   if (writes && o.out.empty()) return usage_error("-o OUT is missing: where the FP8 model goes");
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(o.source));
+  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(o.source, "quantize", o.common.quiet));
   OCTAVO_ASSIGN(const quant::Plan plan, quant::make_plan(checkpoint, spec));
   for (const std::string& warning : plan.warnings) fmt::print(stderr, "octavo quantize: warning: {}\n", warning);
   if (!o.explain.empty()) {

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 
 #include "octavo/base/text.h"
@@ -21,6 +23,20 @@ Status make_folder(const fs::path& path) {
   if (error) return failure("{}: cannot make this folder: {}", path.string(), error.message());
   return {};
 }
+
+// This machine, as a part of file names.
+std::string host_name() {
+  char raw[256] = {};
+  if (::gethostname(raw, sizeof raw - 1) != 0) return "unknown";
+  constexpr std::size_t kLongest = 63;
+  std::string out = std::string(raw).substr(0, kLongest);
+  for (char& c : out) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-') c = '_';
+  }
+  return out;
+}
+
+constexpr const char* kIncomplete = ".octavo.incomplete";
 
 // models--ORG--NAME
 std::string folder_name(const std::string& repo) {
@@ -43,6 +59,32 @@ std::optional<std::string> CacheRepo::commit_of(const std::string& revision) con
   return is_commit(commit) ? std::optional(commit) : std::nullopt;
 }
 
+fs::path CacheRepo::incomplete(const std::string& etag, bool locked) const {
+  const std::string process = locked ? "" : fmt::format(".{}", ::getpid());
+  return folder_ / "blobs" / fmt::format("{}.{}{}{}", etag, host_name(), process, kIncomplete);
+}
+
+bool CacheRepo::lock_holds(const std::string& etag) const {
+  auto second = open_lock(etag);
+  return second.ok() && !second->try_lock();
+}
+
+void CacheRepo::adopt(const std::string& etag) const {
+  const fs::path own = incomplete(etag);
+  std::error_code error;
+  if (fs::exists(own, error)) return;
+  constexpr std::chrono::minutes kIdle{10};  // longer than any download is silent: timeouts and waits together
+  const auto now = fs::file_time_type::clock::now();
+  for (fs::directory_iterator it(own.parent_path(), error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(etag + ".") || !name.ends_with(kIncomplete)) continue;
+    std::error_code gone;
+    if (now - it->last_write_time(gone) < kIdle || gone) continue;
+    fs::rename(it->path(), own, gone);
+    return;
+  }
+}
+
 bool CacheRepo::has(const std::string& commit, const std::string& name) const {
   std::error_code ignored;
   return fs::is_regular_file(snapshot(commit) / name, ignored);
@@ -59,7 +101,7 @@ Status CacheRepo::set_ref(const std::string& revision, const std::string& commit
   const fs::path path = folder_ / "refs" / revision;
   OCTAVO_TRY(make_folder(path.parent_path()));
   // By rename: a reader sees the old commit or the new one.
-  const fs::path fresh = fmt::format("{}.{}.tmp", path.string(), ::getpid());
+  const fs::path fresh = fmt::format("{}.{}.{}.tmp", path.string(), host_name(), ::getpid());
   OCTAVO_TRY(write_text_file(fresh, commit));
   return rename_path(fresh, path);
 }

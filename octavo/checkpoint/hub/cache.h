@@ -2,8 +2,11 @@
 //   refs/REVISION             the commit that a branch or tag was at when it was last looked up
 //   blobs/ETAG                content, under its checksum
 //   snapshots/COMMIT/FILE     a relative link into blobs
-//   blobs/ETAG.octavo.incomplete   what is being downloaded; no other program takes that name
+//   blobs/ETAG.HOST.octavo.incomplete   what is being downloaded; no other program takes that name
 //   .locks/models--ORG--NAME/ETAG.lock   held (flock) by whoever downloads ETAG
+// Some shared filesystems keep flock to one machine, or do not have it at all (Lustre, as mounted), and tell nobody. So
+// machines write to files of their own, and where a lock does not hold even here, so do processes: at worst a file is
+// downloaded twice, never written by two.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +25,8 @@ class CacheRepo {
   CacheRepo(const std::filesystem::path& cache, const std::string& repo);
 
   std::filesystem::path blob(const std::string& etag) const { return folder_ / "blobs" / etag; }
-  std::filesystem::path incomplete(const std::string& etag) const {
-    return folder_ / "blobs" / (etag + ".octavo.incomplete");
-  }
+  // `locked`: the lock of `etag` is held, and holds.
+  std::filesystem::path incomplete(const std::string& etag, bool locked = true) const;
   std::filesystem::path snapshot(const std::string& commit) const { return folder_ / "snapshots" / commit; }
 
   // The commit that the cache has for a revision (a commit is its own), whether or not its snapshot is there.
@@ -38,6 +40,10 @@ class CacheRepo {
   // What writes: each makes the folders that it needs.
   Status set_ref(const std::string& revision, const std::string& commit) const;
   Result<File> open_lock(const std::string& etag) const;  // not yet locked
+  // Whether the lock, which the caller holds, keeps others out.
+  bool lock_holds(const std::string& etag) const;
+  // Gives incomplete(etag) what another machine began and left alone for ten minutes, if there is such a file.
+  void adopt(const std::string& etag) const;
   Status link(const std::string& commit, const std::string& name, const std::string& etag) const;
 
  private:

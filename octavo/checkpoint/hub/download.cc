@@ -217,8 +217,10 @@ Result<bool> Downloader::start(Item& item) {
     item.state = Item::State::kDone;
     return false;
   }
+  const bool locked = cache_.lock_holds(item.file.etag);
+  if (locked) cache_.adopt(item.file.etag);
   OCTAVO_ASSIGN(item.partial,
-                PartialFile::open(cache_.incomplete(item.file.etag), *item.file.bytes, options_.range_bytes));
+                PartialFile::open(cache_.incomplete(item.file.etag, locked), *item.file.bytes, options_.range_bytes));
   const std::uint64_t there = item.partial->bytes();
   item.resumed = there > 0;
   if (options_.progress != nullptr && there > 0) options_.progress->skip(there);
@@ -261,9 +263,10 @@ Status Downloader::finish(Item& item) {
   std::string found;
   OCTAVO_ASSIGN(const bool good, item.transfer.check(*item.partial, found));
   if (!good) {
+    const fs::path damaged = item.partial->file().path();
     item.partial.reset();
     std::error_code ignored;
-    fs::remove(cache_.incomplete(item.file.etag), ignored);
+    fs::remove(damaged, ignored);
     // What an earlier run left may have been damaged since (a power cut): once more, from nothing.
     if (!item.resumed) {
       return failure("what came has the checksum {}, the hub's listing has {}: not taken; try again", found,

@@ -6,8 +6,9 @@
 
 namespace octavo::hub {
 
-Retrier::Retrier(const RetryPolicy& policy, const std::function<bool()>& cancelled)
-    : policy_(policy), cancelled_(cancelled), random_(std::random_device{}()) {}
+Retrier::Retrier(const RetryPolicy& policy, const std::function<bool()>& cancelled,
+                 std::function<void(std::string_view)> warn)
+    : policy_(policy), cancelled_(cancelled), warn_(std::move(warn)), random_(std::random_device{}()) {}
 
 Status Retrier::wait(std::string_view problem, std::optional<std::chrono::seconds> asked) {
   using std::chrono::milliseconds;
@@ -24,6 +25,8 @@ Status Retrier::wait(std::string_view problem, std::optional<std::chrono::second
   std::uniform_real_distribution<double> half_to_one(0.5, 1.0);
   auto left = milliseconds(static_cast<std::int64_t>(static_cast<double>(full.count()) * half_to_one(random_)));
   if (asked) left = std::max<milliseconds>(left, *asked);
+  constexpr std::chrono::seconds kLong{5};
+  if (warn_ && left >= kLong) warn_(fmt::format("{}; trying again in {} s", problem, left.count() / 1000));
   // In small steps, so that Ctrl-C is answered at once.
   constexpr milliseconds kStep{50};
   for (; left.count() > 0; left -= kStep) {

@@ -16,7 +16,9 @@ inline Error interrupted_error() { return {ErrorKind::kInterrupted, "stopped"}; 
 // For one thread's piece of work.
 class Retrier {
  public:
-  Retrier(const RetryPolicy& policy, const std::function<bool()>& cancelled);
+  // All must outlive it; `warn` is told of long waits.
+  Retrier(const RetryPolicy& policy, const std::function<bool()>& cancelled,
+          std::function<void(std::string_view)> warn = {});
 
   // After an attempt that failed by `problem`, which becomes the error once enough attempts in a row brought nothing.
   // Otherwise waits: as long as the server asked for, or the policy's time. Ends early, as interrupted, when cancelled.
@@ -27,6 +29,7 @@ class Retrier {
  private:
   const RetryPolicy& policy_;
   const std::function<bool()>& cancelled_;
+  std::function<void(std::string_view)> warn_;
   std::minstd_rand random_;
   int failures_ = 0;
 };

@@ -128,8 +128,7 @@ Result<Listing> Opener::get_listing(bool patient, bool& final) {
   const std::string url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", options_.endpoint, model_.repo,
                                       url_encode(model_.revision, true));
   RetryPolicy policy = options_.retry;
-  if (!patient) policy.attempts = 1;
-  Retrier retrier(policy, cancelled_);
+  Retrier retrier(policy, cancelled_, options_.warn);
   for (;;) {
     std::string text;
     ClientHandlers handlers;
@@ -145,6 +144,10 @@ Result<Listing> Opener::get_listing(bool patient, bool& final) {
     Error problem = explain(answer, model_, options_);
     final = !answer.http.broken && answer.http.head.header("x-error-code") == "RevisionNotFound";
     if (!answer.try_again()) return problem;
+    // Without a network nobody wants to wait for half a minute.
+    constexpr int kUnreachable = 3;
+    const int most = !patient ? 1 : answer.http.broken ? kUnreachable : options_.retry.attempts;
+    policy.attempts = std::min(most, options_.retry.attempts);
     OCTAVO_TRY(retrier.wait(problem.message, answer.http.retry_after));
   }
 }
