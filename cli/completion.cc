@@ -36,9 +36,7 @@ std::vector<std::string> values(const CLI::Option& option) {
     return out;
   }
   if (name == "for") {
-    for (const auto loader : {verify::Loader::kVllm, verify::Loader::kSglang, verify::Loader::kTransformers}) {
-      out.emplace_back(verify::loader_name(loader));
-    }
+    for (const Loader loader : kLoaders) out.emplace_back(loader_name(loader));
     return out;
   }
   const std::string type = option.get_type_name();

@@ -29,6 +29,11 @@ const Names kFp8Keys = {"quant_method",
                         "dequantize",
                         "expert_dtype",
                         "linear_fp8_config"};
+const Names kFbgemmKeys = {"quant_method", "activation_scale_ub", "modules_to_not_convert"};
+const Names kQuarkKeys = {
+    "quant_method", "quant_mode",  "global_quant_config",   "layer_quant_config", "layer_type_quant_config", "exclude",
+    "export",       "algo_config", "kv_cache_quant_config", "kv_cache_post_rope", "softmax_quant_spec",      "version",
+    "min_kv_scale"};
 const Names kCtKeys = {"quant_method",
                        "config_groups",
                        "format",
@@ -63,12 +68,25 @@ class ConfigRules {
   ConfigRules(const Subject& subject, Report& report) : subject_(subject), config_(*subject.config), report_(report) {}
 
   void check() {
-    subject_.info.dialect == Dialect::kFp8 ? check_fp8() : check_compressed_tensors();
+    switch (subject_.info.dialect) {
+      case Dialect::kFp8: check_fp8(); break;
+      case Dialect::kCompressedTensors: check_compressed_tensors(); break;
+      case Dialect::kMxfp8:
+        warn_unknown(kFp8Keys);
+        check_same_lists();
+        break;
+      case Dialect::kFbgemm: warn_unknown(kFbgemmKeys); break;
+      case Dialect::kModelOpt: check_modelopt(); break;
+      case Dialect::kQuark: warn_unknown(kQuarkKeys); break;
+    }
     for (const IgnoreList& list : subject_.info.ignore) check_entries(list);
   }
 
  private:
-  static std::string at(std::string_view pointer) { return fmt::format("config.json: {}", pointer); }
+  // `key` stands in what was read: "/format".
+  std::string at(std::string_view key) const {
+    return fmt::format("{}: {}{}", subject_.info.file, subject_.info.pointer, key);
+  }
   template <typename... Args>
   void violation(std::string_view pointer, fmt::format_string<Args...> format, Args&&... args) {
     report_.violations.push_back({at(pointer), fmt::format(format, std::forward<Args>(args)...), ""});
@@ -80,8 +98,7 @@ class ConfigRules {
       if (one_of(key, known)) continue;
       const std::string hint = did_you_mean(key, known, 1);
       if (hint.empty()) continue;
-      report_.warnings.push_back(
-          fmt::format("config.json: /quantization_config/{} is a key no loader reads{}", printable(key), hint));
+      report_.warnings.push_back(fmt::format("{} is a key no loader reads{}", at("/" + printable(key)), hint));
     }
   }
 
@@ -95,9 +112,11 @@ class ConfigRules {
   }
 
   void check_entries(const IgnoreList& list) {
-    const std::string pointer = fmt::format("/quantization_config/{}", list.key);
-    const bool fp8 = subject_.info.dialect == Dialect::kFp8;
-    if (fp8 && list.entries.empty()) {
+    if (list.key == "layer_quant_config") return;  // a part of Quark's groups, not a list
+    const std::string pointer = nested(list.key);
+    const bool fp8 = subject_.has_plain_names();
+    const bool globs = subject_.info.dialect == Dialect::kModelOpt;
+    if (subject_.info.dialect == Dialect::kFp8 && list.entries.empty()) {
       violation(pointer,
                 "is an empty list: SGLang takes it for the whole list and transformers drops its default "
                 "for it; name the kept linears, or leave the key out");
@@ -106,7 +125,9 @@ class ConfigRules {
       const bool pattern = entry.starts_with("re:") || entry.find_first_of("*?[") != std::string::npos;
       if (entry.empty() || (fp8 && pattern)) {
         violation(pointer, "holds \"{}\", which names nothing: {}", printable(entry),
-                  fp8 ? "this dialect has whole names, no patterns" : "an entry is a name or \"re:\" and a pattern");
+                  fp8     ? "this dialect has whole names, no patterns"
+                  : globs ? "an entry is a name or a glob"
+                          : "an entry is a name or \"re:\" and a pattern");
       }
     }
   }
@@ -114,10 +135,17 @@ class ConfigRules {
   void check_fp8() {
     warn_unknown(kFp8Keys);
     const QuantizationGroup& group = subject_.info.groups[0];
-    if (group.granularity == Granularity::kBlock && group.activation == ActivationScheme::kStaticTensor) {
-      violation("/quantization_config/activation_scheme",
-                "is \"static\"; with weight_block_size it must be \"dynamic\"");
+    if (group.granularity == Granularity::kBlock && !config_.contains("weight_block_size")) {
+      violation("/weight_block_size", "is missing, but the scales are {}x{} blocks: only transformers assumes that",
+                group.block_n, group.block_k);
     }
+    if (group.granularity == Granularity::kBlock && group.activation == ActivationScheme::kStaticTensor) {
+      violation("/activation_scheme", "is \"static\"; with weight_block_size it must be \"dynamic\"");
+    }
+    check_same_lists();
+  }
+
+  void check_same_lists() {
     const auto& lists = subject_.info.ignore;
     if (lists.size() < 2) return;
     const std::set<std::string> a(lists[0].entries.begin(), lists[0].entries.end());
@@ -125,29 +153,54 @@ class ConfigRules {
     if (a == b) return;
     Names only;
     std::set_symmetric_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(only));
-    violation("/quantization_config",
+    violation("",
               "{} and {} differ in {} (\"{}\" is in one only): loaders read one or the "
               "other, so both must hold the same names",
               lists[0].key, lists[1].key, counted(only.size(), "entry"), printable(only[0]));
+  }
+
+  // ModelOpt's own file keeps its keys under "quantization".
+  std::string nested(std::string_view key) const {
+    return fmt::format("{}/{}", config_.contains("quantization") ? "/quantization" : "", key);
+  }
+
+  void check_modelopt() {
+    if (subject_.info.file == "config.json" && text_or(member(config_, "quant_method"), "").empty()) {
+      violation("/quant_method", "is missing; loaders look for \"modelopt\"");
+    }
+    const Json* inner = member(config_, "quantization");
+    const Json& details = inner != nullptr && inner->is_object() ? *inner : config_;
+    const Json* cache = member(details, "kv_cache_quant_algo");
+    if (cache != nullptr && *cache != Json("FP8")) {
+      report_.warnings.push_back(fmt::format("{} is {}: Octavo knows FP8 keys and values only",
+                                             at(nested("kv_cache_quant_algo")), printable(cache->dump())));
+    }
   }
 
   void check_compressed_tensors() {
     warn_unknown(kCtKeys);
     const Json* status = member(config_, "quantization_status");
     if (text_or(status, "") != "compressed") {
-      violation("/quantization_config/quantization_status",
+      violation("/quantization_status",
                 "is {}; it must be \"compressed\", or loaders take the weights for unquantized ones",
                 status == nullptr ? "missing" : printable(status->dump()));
     }
     if (const Json* sparsity = member(config_, "sparsity_config"); sparsity != nullptr && !sparsity->empty()) {
-      violation("/quantization_config/sparsity_config", "is not empty; loaders have dropped sparsity");
+      violation("/sparsity_config", "is not empty; loaders have dropped sparsity");
     }
     check_kv_cache();
     const Json* groups = member(config_, "config_groups");
     if (groups == nullptr) return;
     std::size_t i = 0;
     for (const auto& [name, group] : groups->items()) {
-      const std::string pointer = fmt::format("/quantization_config/config_groups/{}", printable(name));
+      // A preset's name with its targets, or a group that only speaks of the key/value cache.
+      const auto& parsed = subject_.info.groups;
+      if (i >= parsed.size() || !parsed[i].pointer.ends_with("/" + printable(name))) continue;
+      if (!group.is_object()) {
+        ++i;
+        continue;
+      }
+      const std::string pointer = fmt::format("/config_groups/{}", printable(name));
       forbid_unknown(group, pointer, kGroupKeys);
       for (const char* key : {"weights", "input_activations"}) {
         if (const Json* args = member(group, key)) check_args(*args, fmt::format("{}/{}", pointer, key));
@@ -203,14 +256,14 @@ class ConfigRules {
     if (top.empty() || top == "mixed-precision") return;
     const auto& groups = subject_.info.groups;
     if (std::none_of(groups.begin(), groups.end(), [&](const QuantizationGroup& g) { return g.format == top; })) {
-      violation("/quantization_config/format", "is \"{}\", but no group has that format", printable(top));
+      violation("/format", "is \"{}\", but no group has that format", printable(top));
     }
   }
 
   void check_kv_cache() {
     const Json* scheme = member(config_, "kv_cache_scheme");
     if (scheme == nullptr) return;
-    const std::string pointer = "/quantization_config/kv_cache_scheme";
+    const std::string pointer = "/kv_cache_scheme";
     if (!scheme->is_object()) {
       violation(pointer, "must be an object or null, not {}", json_type_name(*scheme));
       return;

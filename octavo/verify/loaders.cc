@@ -1,21 +1,24 @@
-// Refusals of vLLM 0.33, SGLang 0.5.23 and transformers 5.23. A checkpoint that is unsound in itself is not judged
-// twice: what structure.cc has found is left out here.
+// Refusals by the table of octavo/checkpoint/loader_table.h, and what depends on shapes, names and the model besides. A
+// checkpoint that is unsound in itself is not judged twice: what structure.cc has found is left out here.
 #include "octavo/verify/loaders.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <numeric>
 #include <unordered_set>
 
+#include "octavo/base/file.h"
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/group_targets.h"
+#include "octavo/checkpoint/loader_table.h"
 
 namespace octavo::verify {
 namespace {
 
 constexpr std::uint64_t kBlock = 128;  // the only block of the engines' mixture-of-experts kernels
-constexpr std::uint64_t kMxGroup = 32;
 // vLLM upsamples block scales of experts down to this size and no further.
 constexpr std::uint64_t kSmallestExpertBlock = 32;
 
@@ -24,23 +27,25 @@ bool is_block(const QuantizationGroup& group) { return group.granularity == Gran
 class LoaderRules {
  public:
   LoaderRules(const Subject& subject, Loader loader, Report& report)
-      : subject_(subject), loader_(loader), fp8_(subject.info.dialect == Dialect::kFp8), report_(report) {}
+      : subject_(subject),
+        loader_(loader),
+        fp8_(subject.info.dialect == Dialect::kFp8),
+        ct_(subject.info.dialect == Dialect::kCompressedTensors),
+        report_(report) {}
 
   void check() {
-    if (subject_.info.format != fp8::Format::kE4M3) {
-      violation("config.json", "weights are {}; {}", fp8::format_name(subject_.info.format),
-                loader_ == Loader::kTransformers ? "transformers runs them only where it dequantizes"
-                                                 : "its parameters are E4M3 and the copy would change the values");
-    }
+    check_format();
     check_scheme();
     for (const Module& module : subject_.modules) {
       if (module.quantized()) check_module(module);
     }
+    if (loader_ == Loader::kTensorRtLlm) return check_tensorrt();
     if (loader_ == Loader::kTransformers) return check_transformers();
     for (const FusedGroup& group : subject_.fused) check_fused(group);
     for (const ExpertBlock& block : subject_.experts) check_experts(block);
-    if (loader_ == Loader::kVllm && fp8_) check_whole_names();
-    if (loader_ == Loader::kSglang && !fp8_) check_untargeted();
+    if (loader_ == Loader::kVllm && subject_.has_plain_names()) check_whole_names();
+    if (loader_ == Loader::kVllm) check_required_keys();
+    if (loader_ == Loader::kSglang && ct_) check_untargeted();
   }
 
  private:
@@ -52,53 +57,99 @@ class LoaderRules {
 
   const QuantizationGroup& group_of(const Module& module) const { return subject_.group_of(module); }
 
+  void check_format() {
+    const fp8::Format format = subject_.info.format;
+    const LoaderAnswer answer = loader_answer_for(format, subject_.info.dialect, loader_);
+    if (format == fp8::Format::kE4M3 || answer.note.empty()) return;
+    const bool runs = answer.takes == Takes::kDequantizes;
+    violation(subject_.info.file, "weights are {}; {}{}", fp8::format_name(format),
+              runs ? "transformers runs them " : "", answer.note);
+  }
+
   // Pairs of scheme and dialect.
   void check_scheme() {
     for (const QuantizationGroup& group : subject_.info.groups) {
-      const std::string where = fmt::format("config.json: {}", group.pointer);
-      if (fp8_) {
-        check_fp8_scheme(group, where);
-      } else {
-        check_compressed_scheme(group, where);
+      const std::string where = fmt::format("{}: {}", subject_.info.file, group.pointer);
+      const auto kind = scheme_kind(group);
+      if (!kind) {
+        violation(where, "{} of the {} dialect: {} has no such scheme", scheme_text(group),
+                  dialect_name(subject_.info.dialect), loader_title(loader_));
+        continue;
       }
+      const std::string_view name = subject_.scale_suffix() == "_scale_inv" ? "weight_scale_inv" : "weight_scale";
+      const LoaderRow* row = find_loader_row(*kind, subject_.info.dialect, name);
+      if (row == nullptr) row = find_loader_row(*kind, subject_.info.dialect);
+      if (row == nullptr) {
+        violation(where, "{} of the {} dialect: no loader has such a scheme", scheme_text(group),
+                  dialect_name(subject_.info.dialect));
+        continue;
+      }
+      judge_row(group, *row, where);
+      check_renames(group, where);
+      check_scale_dtype(group, where);
     }
   }
 
-  void check_fp8_scheme(const QuantizationGroup& group, const std::string& where) {
-    const bool own_names = subject_.scale_suffix() == "_scale_inv" && !is_block(group);  // transformers' per-tensor
+  static std::string scheme_text(const QuantizationGroup& group) {
+    std::string weights;
+    switch (group.granularity) {
+      case Granularity::kTensor: weights = "per-tensor"; break;
+      case Granularity::kChannel: weights = "channel"; break;
+      case Granularity::kBlock: weights = "block"; break;
+      case Granularity::kGroup: weights = fmt::format("groups of {}:", group.block_k); break;
+    }
+    return fmt::format("{} scales, {}", weights, activation_name(group.activation));
+  }
+
+  void judge_row(const QuantizationGroup& group, const LoaderRow& row, const std::string& where) {
+    const LoaderAnswer& answer = row[loader_];
+    const auto say = [&](std::string_view verb) {
+      return fmt::format("scheme {} ({}) in the {} dialect: {} {}", scheme_kind_name(row.scheme), scheme_text(group),
+                         dialect_name(row.dialect), loader_title(loader_), verb);
+    };
+    switch (answer.takes) {
+      case Takes::kNo: violation(where, "{}", say(fmt::format("refuses or misreads it: {}", answer.note))); break;
+      case Takes::kAsOther:
+        // Per-tensor scales under transformers' names: check_renames() knows for which models.
+        if (row.dialect != Dialect::kFp8 || loader_ == Loader::kTensorRtLlm) {
+          report_.warnings.push_back(fmt::format("{}: {}", where, say(fmt::format("runs it as {}", answer.note))));
+        }
+        break;
+      case Takes::kUnknown:
+        report_.warnings.push_back(
+            fmt::format("{}: {}", where, say(answer.note.empty() ? "was not looked at" : answer.note)));
+        break;
+      case Takes::kLoads:
+      case Takes::kDequantizes: break;
+    }
+  }
+
+  // Loaders of some models rename the scales of the fp8 dialect.
+  void check_renames(const QuantizationGroup& group, const std::string& where) {
+    if (!fp8_ || (loader_ != Loader::kVllm && loader_ != Loader::kSglang)) return;
     const std::string& model = subject_.model_type;
     static constexpr std::array<std::string_view, 5> kLlamaFamily = {"llama", "mistral", "ministral3", "phi3",
                                                                      "internlm3"};
     const bool sglang_renames = std::find(kLlamaFamily.begin(), kLlamaFamily.end(), model) != kLlamaFamily.end();
     const bool renames = loader_ == Loader::kVllm ? model == "mistral3" : sglang_renames;
-    if (loader_ == Loader::kTransformers) {
-      if (!is_block(group) && !own_names) {
-        violation(where,
-                  "per-tensor fp8 with the name weight_scale: transformers wants weight_scale_inv, "
-                  "activation_scale and \"weight_block_size\": null");
-      }
-    } else if (is_block(group) && renames) {
+    if (is_block(group) && renames) {
       violation(where,
                 "block scales in the fp8 dialect: for model_type {} the loader renames weight_scale_inv to "
                 "weight_scale, so the scales are lost; use compressed-tensors",
                 printable(model));
-    } else if (own_names && !renames) {
+    } else if (!is_block(group) && subject_.info.transformers_names && !renames) {
       violation(where, "per-tensor scales named weight_scale_inv: the loader has a parameter weight_scale only");
     }
   }
 
-  void check_compressed_scheme(const QuantizationGroup& group, const std::string& where) {
-    const bool weight_only = group.activation == ActivationScheme::kNone;
-    if (group.granularity == Granularity::kGroup) {
-      if (loader_ == Loader::kSglang) {
-        violation(where, "group scales (MXFP8): SGLang has no such scheme in compressed-tensors");
-      } else if (loader_ == Loader::kVllm && group.block_k != kMxGroup) {
-        violation(where, "groups of {}: vLLM takes FP8 group scales only as MXFP8, groups of {}", group.block_k,
-                  kMxGroup);
-      }
-    }
-    if (loader_ == Loader::kSglang && weight_only && is_block(group)) {
-      violation(where, "block scales without activations: SGLang's W8A16 takes tensor and channel scales only");
+  // Engines have byte parameters for the exponents and copy other dtypes by value.
+  void check_scale_dtype(const QuantizationGroup& group, const std::string& where) {
+    if (group.granularity != Granularity::kGroup || loader_ == Loader::kTransformers) return;
+    for (const Module& module : subject_.modules) {
+      if (module.scale == nullptr || module.scale->dtype != DType::kF8E8M0) continue;
+      violation(where, "scales are F8_E8M0 ({}): the loader's are U8, and it refuses them or converts their values",
+                printable(module.scale->name));
+      return;
     }
   }
 
@@ -109,7 +160,10 @@ class LoaderRules {
   void check_module(const Module& module) {
     const std::string& name = module.weight->name;
     const QuantizationGroup& group = group_of(module);
-    const bool engine = loader_ != Loader::kTransformers;
+    const bool engine = loader_ == Loader::kVllm || loader_ == Loader::kSglang;
+    if (engine && module.joined_experts() && !fp8_) {
+      violation(name, "holds all experts of a layer: outside the fp8 dialect the loader takes one tensor an expert");
+    }
     if (engine && module.role == Role::kEmbedding) {
       violation(name, "is an embedding in FP8; the loader has only unquantized ones");
     }
@@ -126,17 +180,19 @@ class LoaderRules {
             "shape {} is not divisible by the block {}x{}: dequantizing, as every CPU does, raises or misreads it",
             shape_string(module.weight->shape), group.block_n, group.block_k);
       }
-    } else if (k % group.block_k != 0 && !uses_expert_upsampling(module)) {
+    } else if (engine && k % group.block_k != 0 && !uses_expert_upsampling(module)) {
       violation(name, "{} columns are not divisible by the block's {}: activations are quantized in whole groups", k,
                 group.block_k);
     }
   }
 
   void check_head(const Module& module) {
-    if (fp8_) {
+    if (subject_.has_plain_names()) {
       violation(module.weight->name,
-                "is an output head in FP8; under fp8 the loader never quantizes it and fails on "
-                "its scale");
+                "is an output head in FP8; under {} the loader never quantizes it and fails on its scale",
+                dialect_name(subject_.info.dialect));
+    } else if (!ct_) {
+      return;  // ModelOpt and Quark quantize a head that is not excluded
     } else if (!module.targeted_by_name) {
       violation(module.weight->name,
                 "is an output head in FP8 that no target names: \"Linear\" does not match its "
@@ -177,11 +233,18 @@ class LoaderRules {
     }
     if (first == nullptr) return;
     const QuantizationGroup& group = group_of(*first);
-    if (!fp8_ && group.granularity == Granularity::kTensor && group.activation == ActivationScheme::kDynamicToken) {
+    if (ct_ && group.granularity == Granularity::kTensor && group.activation == ActivationScheme::kDynamicToken) {
       violation(block.name, "experts with tensor scales and activations per token: the loader asserts");
     }
-    if (!fp8_ && group.granularity == Granularity::kChannel && group.activation == ActivationScheme::kStaticTensor) {
+    if (ct_ && group.granularity == Granularity::kChannel && group.activation == ActivationScheme::kStaticTensor) {
       violation(block.name, "experts with channel scales and static activations: the loader raises");
+    }
+    const bool modelopt = subject_.info.dialect == Dialect::kModelOpt && subject_.info.groups.size() == 1;
+    if (modelopt && loader_ == Loader::kVllm && (is_block(group) || group.granularity == Granularity::kChannel)) {
+      violation(block.name, "experts of {}: vLLM's experts of modelopt have one scale each", group.format);
+    }
+    if (subject_.info.dialect == Dialect::kFbgemm) {
+      violation(block.name, "experts: fbgemm_fp8 has linear layers only");
     }
     if (!is_block(group)) return;
     if (group.block_n != kBlock || group.block_k != kBlock) {
@@ -267,9 +330,66 @@ class LoaderRules {
     }
   }
 
+  // get_from_keys() without a default.
+  void check_required_keys() {
+    std::vector<std::string_view> keys;
+    if (subject_.info.dialect == Dialect::kFbgemm) keys = {"activation_scale_ub", "modules_to_not_convert"};
+    if (subject_.info.dialect == Dialect::kQuark) keys = {"export"};
+    for (const std::string_view key : keys) {
+      if (subject_.config->contains(key)) continue;
+      violation(fmt::format("{}: {}/{}", subject_.info.file, subject_.info.pointer, key),
+                "is missing: vLLM requires it");
+    }
+  }
+
+  void check_tensorrt() {
+    const QuantizationInfo& info = subject_.info;
+    const std::string where = fmt::format("{}: {}", info.file, info.pointer);
+    for (const QuantizationGroup& group : info.groups) {
+      if (is_block(group) && (group.block_n != kBlock || group.block_k != kBlock)) {
+        violation(where, "{}x{} blocks: TensorRT-LLM asserts 128x128", group.block_n, group.block_k);
+      }
+      const bool classes = std::any_of(group.targets.begin(), group.targets.end(), is_class_target);
+      if (ct_ && info.groups.size() > 1 && classes) {
+        violation(where,
+                  "several config groups with a class as target: TensorRT-LLM raises, it takes names and \"re:\"");
+      }
+    }
+    if (info.dialect == Dialect::kModelOpt) {
+      const Json* inner = info.json.contains("quantization") ? &info.json["quantization"] : &info.json;
+      if (inner->is_object() && inner->value("quant_algo", Json()) == Json("FP8_PB_WO")) {
+        violation(where, "quant_algo is \"FP8_PB_WO\"; TensorRT-LLM knows the lower-case \"fp8_pb_wo\" only");
+      }
+      return;
+    }
+    check_hf_quant_config();
+  }
+
+  // TensorRT-LLM prefers it, and AngelSlim always writes one.
+  void check_hf_quant_config() {
+    constexpr std::uint64_t kLargest = 64ull << 20;
+    const char* name = "hf_quant_config.json";
+    const std::filesystem::path path = subject_.checkpoint->dir() / name;
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return;
+    const auto text = read_text_file(path, kLargest);
+    if (!text.ok()) return violation(name, "cannot be read: {}", text.error().message);
+    const auto json = parse_json(*text, name);
+    if (!json.ok()) return violation(name, "is no JSON: {}", json.error().message);
+    const auto other = parse_hf_quant_config(*json, name);
+    if (!other.ok())
+      return violation(name, "is what TensorRT-LLM reads first, and is not readable: {}", other.error().message);
+    const QuantizationGroup& ours = subject_.info.groups[0];
+    const QuantizationGroup& theirs = other->groups[0];
+    if (ours.granularity == theirs.granularity && ours.activation == theirs.activation) return;
+    violation(name, "says {}, but config.json {}; TensorRT-LLM believes the former", scheme_text(theirs),
+              scheme_text(ours));
+  }
+
   void check_transformers() {
     warn_metadata();
-    if (!fp8_) {
+    if (subject_.info.dialect == Dialect::kModelOpt || subject_.info.dialect == Dialect::kQuark) return;
+    if (ct_) {
       for (const ExpertBlock& block : subject_.experts) {
         const Module& first = subject_.modules[block.members[0]];
         if (!first.quantized()) continue;
@@ -315,7 +435,7 @@ class LoaderRules {
 
   const Subject& subject_;
   const Loader loader_;
-  const bool fp8_;
+  const bool fp8_, ct_;  // the dialect
   Report& report_;
 };
 

@@ -74,7 +74,9 @@ bool is_router(std::string_view module, const TensorNames& names) {
 
 Role role_of(const CheckpointTensor& weight, std::string_view module, const TensorNames& names) {
   if (is_embedding(module)) return Role::kEmbedding;
-  if (weight.shape.size() != 2 || contains(last_component(module), "norm")) return Role::kOther;
+  if (contains(last_component(module), "norm")) return Role::kOther;
+  if (weight.shape.size() == 3 && is_fp8(weight.dtype)) return Role::kLinear;
+  if (weight.shape.size() != 2) return Role::kOther;
   if (is_head(module)) return Role::kHead;
   return is_router(module, names) ? Role::kRouter : Role::kLinear;
 }
@@ -90,7 +92,7 @@ std::string_view expert_block(std::string_view module) {
   return module.substr(0, at + kExperts.size() - 1);
 }
 
-// The fp8 dialect's ignore lists: plain names, matched as SGLang does, at whole components.
+// Ignore lists as plain names, matched as SGLang does in the fp8 dialect, at whole components.
 class PlainNames {
  public:
   explicit PlainNames(const std::vector<IgnoreList>& lists) {
@@ -194,7 +196,9 @@ void find_experts(Subject& subject) {
 void find_idle_entries(Subject& subject, const TensorNames& names) {
   std::unordered_set<std::string_view> seen;
   const auto look = [&](const std::string& entry) {
-    if (entry.starts_with("re:") || is_class_target(entry) || entry == "lm_head" || !seen.insert(entry).second) return;
+    if (entry.starts_with("re:") || entry.find_first_of("*?[") != entry.npos || is_class_target(entry) ||
+        entry == "lm_head" || !seen.insert(entry).second)
+      return;
     if (!names.names_something(entry)) subject.idle_entries.push_back(entry);
   };
   for (const QuantizationGroup& group : subject.info.groups) {
@@ -204,6 +208,57 @@ void find_idle_entries(Subject& subject, const TensorNames& names) {
     for (const std::string& entry : list.entries) look(entry);
   }
 }
+
+// A weight of a linear or of an embedding: two dimensions, or FP8 with a scale or three dimensions.
+bool is_module(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
+  const bool named = tensor.name.ends_with(kWeight);
+  if (!is_fp8(tensor.dtype)) return named && tensor.shape.size() == 2;
+  return named || tensor.shape.size() == 3 || checkpoint.find(tensor.name + "_scale") != nullptr ||
+         checkpoint.find(tensor.name + "_scale_inv") != nullptr;
+}
+
+// Which of the two names mxfp8 files have.
+void find_names(Subject& subject) {
+  if (subject.info.dialect != Dialect::kMxfp8) return;
+  const auto& tensors = subject.checkpoint->tensors();
+  subject.inverse_names = std::any_of(tensors.begin(), tensors.end(), [&](const CheckpointTensor& t) {
+    return is_fp8(t.dtype) && subject.checkpoint->find(t.name + "_scale_inv") != nullptr;
+  });
+}
+
+// Ignore lists by the rules of their dialect.
+class Ignored {
+ public:
+  static Result<Ignored> compile(const Subject& subject) {
+    Ignored out(subject.info.ignore);
+    out.plain_ = subject.has_plain_names();
+    out.loose_ = out.plain_ || subject.info.dialect == Dialect::kModelOpt;
+    if (out.plain_) return out;
+    std::vector<std::string> entries;
+    for (const IgnoreList& list : subject.info.ignore) {
+      entries.insert(entries.end(), list.entries.begin(), list.entries.end());
+    }
+    OCTAVO_ASSIGN(out.matcher_, NameMatcher::compile(entries, /*globs=*/subject.info.dialect == Dialect::kModelOpt));
+    return out;
+  }
+  Status look(Module& module) const {
+    if (plain_) {
+      module.ignored_exactly = names_.exact(module.name);
+    } else {
+      OCTAVO_ASSIGN(module.ignored_exactly, matcher_.matches(module.name));
+    }
+    module.ignored = module.ignored_exactly || (loose_ && names_.within(module.name));
+    return {};
+  }
+
+ private:
+  explicit Ignored(const std::vector<IgnoreList>& lists) : names_(lists) {}
+
+  bool plain_ = false;  // no patterns
+  bool loose_ = false;  // an entry may be a part of the name
+  PlainNames names_;
+  NameMatcher matcher_;
+};
 
 void read_model_keys(Subject& subject) {
   const Json& config = subject.checkpoint->config();
@@ -228,51 +283,63 @@ bool Subject::has_ignore_list() const {
 
 const QuantizationGroup& Subject::group_of(const Module& module) const { return info.groups[module.group.value_or(0)]; }
 
+bool Subject::has_plain_names() const {
+  return info.dialect == Dialect::kFp8 || info.dialect == Dialect::kMxfp8 || info.dialect == Dialect::kFbgemm;
+}
+
 std::string_view Subject::scale_suffix() const {
-  if (info.dialect == Dialect::kCompressedTensors) return "_scale";
-  if (info.groups[0].granularity == Granularity::kBlock) return "_scale_inv";
-  // A block size of null, as opposed to none at all, is how transformers says "per tensor": it has names of its own.
-  const auto block = config->find("weight_block_size");
-  return block != config->end() && block->is_null() ? "_scale_inv" : "_scale";
+  constexpr std::string_view kPlain = "_scale", kInverse = "_scale_inv";
+  switch (info.dialect) {
+    case Dialect::kFp8:
+      return info.groups[0].granularity == Granularity::kBlock || info.transformers_names ? kInverse : kPlain;
+    case Dialect::kMxfp8: return inverse_names ? kInverse : kPlain;
+    default: return kPlain;
+  }
+}
+
+std::string Subject::scale_name(const Module& module) const {
+  // DeepSeek-V4, which engines rename.
+  const std::string own = module.name + ".scale";
+  if (info.dialect == Dialect::kFp8 && module.fp8 && checkpoint->find(own) != nullptr) return own;
+  return module.weight->name + std::string(scale_suffix());
+}
+
+std::string Subject::input_scale_name(const Module& module) const {
+  const bool plain = module.weight->name.ends_with(kWeight);
+  return module.name + (plain ? "." : "_") + (info.transformers_names ? "activation_scale" : "input_scale");
 }
 
 Result<Subject> describe_subject(const Checkpoint& checkpoint, const QuantizationInfo& info) {
   Subject subject;
   subject.checkpoint = &checkpoint;
   subject.info = info;
-  subject.config = &checkpoint.config()["quantization_config"];
+  subject.config = &info.json;
   read_model_keys(subject);
+  find_names(subject);
 
   const TensorNames names(checkpoint);
   OCTAVO_ASSIGN(const GroupTargets targets, GroupTargets::compile(info));
-  const bool plain = info.dialect == Dialect::kFp8;
-  const PlainNames plain_ignore(info.ignore);
-  NameMatcher ignore;
-  if (!plain && !info.ignore.empty()) {
-    OCTAVO_ASSIGN(ignore, NameMatcher::compile(info.ignore[0].entries, /*globs=*/false));
-  }
+  OCTAVO_ASSIGN(const Ignored ignored, Ignored::compile(subject));
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (!tensor.name.ends_with(kWeight)) continue;
     Module module;
     module.fp8 = is_fp8(tensor.dtype);
-    if (tensor.shape.size() != 2 && !module.fp8) continue;
-    module.name = tensor.name.substr(0, tensor.name.size() - kWeight.size());
+    if (!is_module(checkpoint, tensor)) continue;
+    module.name = tensor.name;
+    if (tensor.name.ends_with(kWeight)) module.name.resize(tensor.name.size() - kWeight.size());
     module.weight = &tensor;
     module.role = role_of(tensor, module.name, names);
-    module.scale = checkpoint.find(tensor.name + std::string(subject.scale_suffix()));
+    module.scale = checkpoint.find(subject.scale_name(module));
+    if (module.quantized()) {
+      auto grid = match_scale(checkpoint, info, tensor);
+      if (grid.ok()) module.grid = std::move(*grid);
+    }
     const bool linear = module.role != Role::kEmbedding && module.role != Role::kOther;
     OCTAVO_ASSIGN(const auto match, targets.find(module.name, linear));
     if (match) {
       module.group = match->group;
       module.targeted_by_name = match->by_name;
     }
-    if (plain) {
-      module.ignored_exactly = plain_ignore.exact(module.name);
-      module.ignored = module.ignored_exactly || plain_ignore.within(module.name);
-    } else {
-      OCTAVO_ASSIGN(module.ignored_exactly, ignore.matches(module.name));
-      module.ignored = module.ignored_exactly;
-    }
+    OCTAVO_TRY(ignored.look(module));
     subject.modules.push_back(std::move(module));
   }
   find_experts(subject);

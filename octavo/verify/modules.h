@@ -25,6 +25,9 @@ struct Module {
   std::string name;  // the tensor's without ".weight"
   const CheckpointTensor* weight = nullptr;
   const CheckpointTensor* scale = nullptr;  // under the dialect's name; nullptr: absent
+  // What the shape of `scale` says: experts, rows, columns and the grid. Its `scale` is null where the shape fits
+  // nothing.
+  QuantizedWeight grid;
   Role role = Role::kLinear;
   bool fp8 = false;                  // the weight's dtype is one of FP8
   bool expert = false;               // one of the numbered experts of a layer
@@ -34,9 +37,11 @@ struct Module {
   bool ignored_exactly = false;      // by its whole name or a "re:" pattern, as vLLM does it
 
   std::string_view leaf() const;  // "q_proj"
-  std::uint64_t rows() const { return weight->shape[0]; }
-  std::uint64_t columns() const { return weight->shape[1]; }
-  bool quantized() const { return fp8 && weight->shape.size() == 2; }
+  // Of one expert, as stored; the weight has at least two dimensions.
+  std::uint64_t rows() const { return weight->shape[weight->shape.size() - 2]; }
+  std::uint64_t columns() const { return weight->shape.back(); }
+  bool quantized() const { return fp8 && (weight->shape.size() == 2 || joined_experts()); }
+  bool joined_experts() const { return weight->shape.size() == 3; }  // all experts of a layer in one tensor
 };
 
 // "qkv_proj" of "model.layers.0.self_attn.qkv_proj".
@@ -57,10 +62,11 @@ struct ExpertBlock {
 struct Subject {
   const Checkpoint* checkpoint = nullptr;
   QuantizationInfo info;
-  const Json* config = nullptr;  // quantization_config
+  const Json* config = nullptr;  // what `info` was read from
   std::string model_type;        // "" when absent
   bool tied = false;             // tie_word_embeddings is true
-  std::vector<Module> modules;   // of every "*.weight" that has two dimensions or is FP8, in the checkpoint's order
+  bool inverse_names = false;    // mxfp8: scales are named weight_scale_inv
+  std::vector<Module> modules;   // of every "*.weight" with two dimensions and every FP8 weight, in the file's order
   std::vector<FusedGroup> fused;
   std::vector<FusedGroup> unjoinable;  // parts that loaders fuse, but whose columns differ
   std::vector<ExpertBlock> experts;
@@ -68,8 +74,14 @@ struct Subject {
 
   bool has_ignore_list() const;
   const QuantizationGroup& group_of(const Module& module) const;  // the first where none targets it
-  // Scale name suffix of the dialect: "_scale_inv" for fp8 blocks, else "_scale".
+  // What the dialect appends to the weight's name: "_scale_inv" for fp8 blocks, else "_scale"; in mxfp8 whichever is
+  // there.
   std::string_view scale_suffix() const;
+  // The name of the module's scale, or of its input's, in this dialect.
+  std::string scale_name(const Module& module) const;
+  std::string input_scale_name(const Module& module) const;
+  // fp8, mxfp8, fbgemm_fp8: whole names in the ignore list, one scheme for all.
+  bool has_plain_names() const;
 };
 
 // An error when a "re:" pattern is malformed or needs too much effort. Both references must outlive the Subject.

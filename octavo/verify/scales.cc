@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <unordered_set>
 
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
@@ -104,8 +105,10 @@ class Scales {
 
   void judge(const CheckpointTensor& tensor, const Scan& found, bool pow2) {
     if (found.bad != 0) {
-      violation(tensor.name, fmt::format("{} of {} scales are not finite positive numbers, the first is {} at [{}]",
-                                         found.bad, found.count, found.first_value, found.first_bad));
+      const bool exponents = tensor.dtype == DType::kU8 || tensor.dtype == DType::kF8E8M0;
+      violation(tensor.name, fmt::format("{} of {} scales are not finite positive numbers, the first is {} at [{}]{}",
+                                         found.bad, found.count, found.first_value, found.first_bad,
+                                         exponents ? ": the exponent 0xFF is E8M0's NaN" : ""));
     }
     if (pow2 && found.uneven != 0) {
       violation(tensor.name, fmt::format("{} of {} scales are no powers of two, which scale_fmt \"ue8m0\" promises",
@@ -115,11 +118,15 @@ class Scales {
 
   // Scales of activations and of the key/value cache.
   Status check_other_scales() {
+    std::unordered_set<std::string_view> of_weights;
+    for (const Module& module : subject_.modules) {
+      if (module.scale != nullptr) of_weights.insert(module.scale->name);
+    }
     for (const CheckpointTensor& tensor : subject_.checkpoint->tensors()) {
-      if (!is_scale_name(tensor.name) || tensor.name.ends_with(".weight_scale") ||
-          tensor.name.ends_with(".weight_scale_inv")) {
-        continue;
-      }
+      const std::string_view name = tensor.name;
+      if (!is_scale_tensor(*subject_.checkpoint, tensor) || of_weights.contains(name)) continue;
+      if (name.ends_with(".weight_scale") || name.ends_with(".weight_scale_inv")) continue;  // structure.cc has them
+      if (name.ends_with("_zero_point")) continue;                                           // loaded and ignored
       if (!is_quantizable(tensor.dtype)) {
         violation(tensor.name, fmt::format("is {}; a scale is F32, BF16 or F16", dtype_name(tensor.dtype)));
         continue;
@@ -152,17 +159,17 @@ class Scales {
       if (!module.quantized() || !first.quantized()) return {};
       if (subject_.group_of(module).granularity != Granularity::kTensor) return {};
     }
-    OCTAVO_TRY(check_equal(group, ".weight", subject_.scale_suffix(), "loaders requantize them to the largest"));
+    OCTAVO_TRY(check_equal(group, &Subject::scale_name, "loaders requantize them to the largest"));
     if (subject_.group_of(first).activation != ActivationScheme::kStaticTensor) return {};
-    return check_equal(group, ".input_scale", "", "loaders take the largest for all");
+    return check_equal(group, &Subject::input_scale_name, "loaders take the largest for all");
   }
 
-  Status check_equal(const FusedGroup& group, std::string_view tensor, std::string_view suffix,
+  Status check_equal(const FusedGroup& group, std::string (Subject::*name_of)(const Module&) const,
                      std::string_view consequence) {
     std::optional<float> expected;
     std::string expected_name;
     for (const std::size_t i : group.members) {
-      const std::string name = fmt::format("{}{}{}", subject_.modules[i].name, tensor, suffix);
+      const std::string name = (subject_.*name_of)(subject_.modules[i]);
       OCTAVO_ASSIGN(const auto value, single(subject_.checkpoint->find(name)));
       if (!value) return {};
       if (!expected) {

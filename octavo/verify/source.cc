@@ -79,7 +79,7 @@ class Source {
     for (const CheckpointTensor& ours : ours_.tensors()) {
       const CheckpointTensor* theirs = source_.find(ours.name);
       if (theirs == nullptr) {
-        if (!is_scale_name(ours.name)) violation(ours.name, "is not in the source");
+        if (!is_scale_tensor(ours_, ours)) violation(ours.name, "is not in the source");
       } else if (theirs->dtype == ours.dtype && theirs->shape == ours.shape) {
         pairs_.push_back({&ours, theirs});
       } else if (!quantized.contains(ours.name) || !is_quantizable(theirs->dtype) || theirs->shape != ours.shape) {
@@ -138,7 +138,9 @@ class Source {
   }
 
   // Quantized weights and scales count as progress where they are read for themselves.
-  static bool is_counted(const CheckpointTensor& tensor) { return is_fp8(tensor.dtype) || is_scale_name(tensor.name); }
+  bool is_counted(const CheckpointTensor& tensor) const {
+    return is_fp8(tensor.dtype) || is_scale_tensor(ours_, tensor);
+  }
 
   void compare_config() {
     if (!source_.has_config()) return;

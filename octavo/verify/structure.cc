@@ -16,23 +16,33 @@
 namespace octavo::verify {
 namespace {
 
-DType dtype_of(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
-
 // MXFP8: an exponent byte for each group of 32.
-bool is_mx(const QuantizationGroup& group) { return group.granularity == Granularity::kGroup; }
-
-bool scale_dtype_allowed(const Subject& subject, const QuantizationGroup& group, DType dtype) {
-  if (is_mx(group)) return dtype == DType::kU8;
-  if (dtype == DType::kF8E8M0) {
-    return subject.info.dialect == Dialect::kFp8 && group.granularity == Granularity::kBlock;
-  }
-  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+constexpr std::uint64_t kMxGroup = 32;
+bool is_mx(const QuantizationGroup& group) {
+  return group.granularity == Granularity::kGroup && group.block_k == kMxGroup;
 }
 
-bool scale_shape_allowed(const QuantizationGroup& group, const Module& module) {
+bool scale_dtype_allowed(const Subject& subject, const QuantizationGroup& group, DType dtype) {
+  const Dialect dialect = subject.info.dialect;
+  // transformers and Quark store the exponents as E8M0, all others as U8; which loaders mind is in loaders.cc.
+  const bool e8m0 = dialect == Dialect::kMxfp8 || dialect == Dialect::kQuark;
+  if (is_mx(group)) return dtype == DType::kU8 || (e8m0 && dtype == DType::kF8E8M0);
+  if (dtype == DType::kF8E8M0) {
+    return (dialect == Dialect::kFp8 || dialect == Dialect::kQuark) && group.granularity == Granularity::kBlock;
+  }
+  return is_quantizable(dtype);
+}
+
+bool contains(const std::vector<Shape>& shapes, const Shape& shape) {
+  return std::find(shapes.begin(), shapes.end(), shape) != shapes.end();
+}
+
+bool scale_shape_allowed(const Subject& subject, const QuantizationGroup& group, const Module& module) {
   const Shape& shape = module.scale->shape;
-  if (group.granularity == Granularity::kTensor && shape.empty()) return true;
-  return shape == scale_shape(group, module.rows(), module.columns());
+  if (!module.joined_experts()) {
+    return contains(scale_shapes(subject.info.dialect, group, module.rows(), module.columns()), shape);
+  }
+  return module.grid.scale != nullptr && module.grid.granularity == group.granularity;
 }
 
 // 3 of "model.layers.2.mlp.up_proj.weight"; 0 when the name has no such part.
@@ -87,23 +97,24 @@ class Structure {
   }
 
   std::string target_of(const Module& module) const {
-    return subject_.info.dialect == Dialect::kFp8 ? "the fp8 config" : subject_.group_of(module).pointer;
+    if (!subject_.has_plain_names()) return subject_.group_of(module).pointer;
+    return fmt::format("the {} config", dialect_name(subject_.info.dialect));
   }
 
   // Released fp8 checkpoints without any list: engines build these modules unquantized whatever the config says.
   bool kept_without_listing(const Module& module) const {
-    if (subject_.info.dialect != Dialect::kFp8 || subject_.has_ignore_list()) return false;
+    if (!subject_.has_plain_names() || subject_.has_ignore_list()) return false;
     return module.role == Role::kHead || module.role == Role::kRouter || module.leaf() == "eh_proj";
   }
 
   void check_quantized(const Module& module) {
     const CheckpointTensor& weight = *module.weight;
-    if (weight.shape.size() != 2) {
-      violation(weight.name, "is {} with {}; only 2-D weights can be quantized", dtype_name(weight.dtype),
-                counted(weight.shape.size(), "dimension"));
+    if (!module.quantized()) {
+      violation(weight.name, "is {} with {}; only 2-D weights and 3-D experts can be quantized",
+                dtype_name(weight.dtype), counted(weight.shape.size(), "dimension"));
       return;
     }
-    if (weight.dtype != dtype_of(subject_.info.format)) {
+    if (code_format(weight.dtype) != subject_.info.format) {
       violation(weight.name, "is {}, but the config means {}", dtype_name(weight.dtype),
                 fp8::format_name(subject_.info.format));
     }
@@ -124,9 +135,8 @@ class Structure {
 
   void check_scale(const Module& module) {
     const std::string& weight = module.weight->name;
-    const std::string wanted = weight + std::string(subject_.scale_suffix());
-    const bool inverse = subject_.scale_suffix() == "_scale_inv";
-    const std::string other = weight + (inverse ? "_scale" : "_scale_inv");
+    const std::string wanted = subject_.scale_name(module);
+    const std::string other = weight + (wanted.ends_with("_scale") ? "_scale_inv" : "_scale");
     const CheckpointTensor* misnamed = subject_.checkpoint->find(other);
     if (module.scale == nullptr) {
       if (misnamed == nullptr) {
@@ -144,21 +154,19 @@ class Structure {
       violation(scale.name, "is {}; a {} scale is {}", dtype_name(scale.dtype), granularity_name(group.granularity),
                 is_mx(group) ? "U8 (an E8M0 exponent)" : "F32, BF16 or F16");
     }
-    if (!scale_shape_allowed(group, module)) {
+    if (scale_shape_allowed(subject_, group, module)) return;
+    if (module.joined_experts()) {
+      violation(scale.name, "has shape {}, which is no {} scale of experts {}", shape_string(scale.shape),
+                granularity_name(group.granularity), shape_string(module.weight->shape));
+    } else {
+      const Shape wanted_shape = scale_shapes(subject_.info.dialect, group, module.rows(), module.columns()).front();
       violation(scale.name, "has shape {}; the {} scale of a weight {} has shape {}", shape_string(scale.shape),
-                granularity_name(group.granularity), shape_string(module.weight->shape),
-                shape_string(scale_shape(group, module.rows(), module.columns())));
+                granularity_name(group.granularity), shape_string(module.weight->shape), shape_string(wanted_shape));
     }
   }
 
-  // "activation_scale" goes with the names that transformers gives per-tensor scales.
-  std::string input_scale_name(const Module& module) const {
-    const bool transformers = subject_.info.dialect == Dialect::kFp8 && subject_.scale_suffix() == "_scale_inv";
-    return module.name + (transformers ? ".activation_scale" : ".input_scale");
-  }
-
   void check_input_scale(const Module& module) {
-    const std::string name = input_scale_name(module);
+    const std::string name = subject_.input_scale_name(module);
     const CheckpointTensor* scale = subject_.checkpoint->find(name);
     const bool wanted = subject_.group_of(module).activation == ActivationScheme::kStaticTensor;
     if (scale == nullptr) {
@@ -169,7 +177,8 @@ class Structure {
       violation(name, "is here, but the config's activations are not static: loaders have no place for it");
       return;
     }
-    if (!scale->shape.empty() && scale->shape != Shape{1}) {
+    const bool an_expert_each = module.joined_experts() && scale->shape == Shape{module.weight->shape[0]};
+    if (!scale->shape.empty() && scale->shape != Shape{1} && !an_expert_each) {
       violation(name, "has shape {}; an input scale has one element", shape_string(scale->shape));
     }
     if (scale->dtype != DType::kF32 && scale->dtype != DType::kBF16 && scale->dtype != DType::kF16) {
@@ -179,12 +188,14 @@ class Structure {
 
   // Tensors that no quantized module accounts for.
   void check_leftovers() {
-    std::unordered_set<std::string_view> quantized;
+    std::unordered_set<std::string_view> quantized, weights;
     for (const Module& module : subject_.modules) {
       if (module.quantized()) quantized.insert(module.name);
+      weights.insert(module.weight->name);
     }
     for (const CheckpointTensor& tensor : subject_.checkpoint->tensors()) {
       const std::string_view name = tensor.name;
+      if (weights.contains(name)) continue;
       if (name.ends_with(".weight")) continue;
       for (const std::string_view suffix :
            {".weight_scale", ".weight_scale_inv", ".input_scale", ".activation_scale"}) {
@@ -310,20 +321,30 @@ class Structure {
 
 }  // namespace
 
-Shape scale_shape(const QuantizationGroup& group, std::uint64_t n, std::uint64_t k) {
+std::vector<Shape> scale_shapes(Dialect dialect, const QuantizationGroup& group, std::uint64_t n, std::uint64_t k) {
+  const Shape column = {n, 1}, list = {n};
   switch (group.granularity) {
-    case Granularity::kTensor: return {1};
-    case Granularity::kChannel: return {n, 1};
+    case Granularity::kTensor: return {{1}, {}};
+    case Granularity::kChannel:
+      if (dialect == Dialect::kModelOpt || dialect == Dialect::kQuark) return {list};
+      if (dialect == Dialect::kFp8) return {column, list};
+      return {column};
     case Granularity::kBlock:
     case Granularity::kGroup: break;
   }
-  return {ceil_div(n, group.block_n), ceil_div(k, group.block_k)};
+  const std::uint64_t rows = ceil_div(n, group.block_n), columns = ceil_div(k, group.block_k);
+  if (dialect == Dialect::kModelOpt && group.granularity == Granularity::kBlock) {
+    const Shape four = {rows, 1, columns, 1};
+    // Only FP8_PB_WO is known to have no other form.
+    return group.format == "FP8_PB_WO" ? std::vector<Shape>{four} : std::vector<Shape>{four, {rows, columns}};
+  }
+  return {{rows, columns}};
 }
 
 bool has_sound_scale(const Subject& subject, const Module& module) {
   if (!module.quantized() || module.scale == nullptr) return false;
   const QuantizationGroup& group = subject.group_of(module);
-  return scale_dtype_allowed(subject, group, module.scale->dtype) && scale_shape_allowed(group, module);
+  return scale_dtype_allowed(subject, group, module.scale->dtype) && scale_shape_allowed(subject, group, module);
 }
 
 void check_structure(const Subject& subject, Report& report) { Structure(subject, report).check(); }

@@ -7,8 +7,8 @@
 
 namespace octavo::verify {
 
-// The shape that the scale of a weight [n, k] has in `group`; per tensor it may also be [].
-Shape scale_shape(const QuantizationGroup& group, std::uint64_t n, std::uint64_t k);
+// The shapes that the scale of a 2-D weight [n, k] may have in a group of the dialect, the usual one first.
+std::vector<Shape> scale_shapes(Dialect dialect, const QuantizationGroup& group, std::uint64_t n, std::uint64_t k);
 // Whether the module's scale is there with a dtype and a shape that its group allows: only such are read.
 bool has_sound_scale(const Subject& subject, const Module& module);
 

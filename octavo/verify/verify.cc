@@ -2,7 +2,6 @@
 #include "octavo/verify/verify.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <map>
 
@@ -18,14 +17,9 @@
 namespace octavo::verify {
 namespace {
 
-struct LoaderFacts {
-  std::string_view name, version;
-};
-constexpr std::array<LoaderFacts, 3> kLoaders{{{"vllm", "0.33"}, {"sglang", "0.5.23"}, {"transformers", "5.23"}}};
-
 void count_tensors(const Checkpoint& checkpoint, const Checkpoint* source, Report& report) {
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (is_scale_name(tensor.name)) {
+    if (is_scale_tensor(checkpoint, tensor)) {
       ++report.scales;
     } else {
       ++(is_fp8(tensor.dtype) ? report.quantized : report.kept);
@@ -42,7 +36,7 @@ std::uint64_t bytes_read(const Checkpoint& checkpoint, const Checkpoint* source)
   if (source != nullptr) return checkpoint.data_bytes() + source->data_bytes();
   std::uint64_t bytes = 0;
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (is_fp8(tensor.dtype) || is_scale_name(tensor.name)) bytes += tensor.bytes;
+    if (is_fp8(tensor.dtype) || is_scale_tensor(checkpoint, tensor)) bytes += tensor.bytes;
   }
   return bytes;
 }
@@ -76,7 +70,8 @@ void summarize_kinds(const Subject& subject, const std::vector<ScaleRange>& rang
 void advance_over_kept(const Checkpoint& checkpoint, const Options& options) {
   if (options.progress == nullptr) return;
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (!is_fp8(tensor.dtype) && !is_scale_name(tensor.name)) options.progress->advance(tensor.bytes, tensor.name);
+    if (!is_fp8(tensor.dtype) && !is_scale_tensor(checkpoint, tensor))
+      options.progress->advance(tensor.bytes, tensor.name);
   }
 }
 
@@ -84,7 +79,7 @@ Status check_all(const Checkpoint& checkpoint, const Checkpoint* source, const Q
                  const Options& options, Report& report) {
   auto described = describe_subject(checkpoint, info);
   if (!described.ok()) {
-    report.violations.push_back({"config.json: /quantization_config", described.error().message, ""});
+    report.violations.push_back({fmt::format("{}: {}", info.file, info.pointer), described.error().message, ""});
     return {};
   }
   const Subject& subject = *described;
@@ -100,8 +95,8 @@ Status check_all(const Checkpoint& checkpoint, const Checkpoint* source, const Q
   for (const Loader loader : options.loaders) {
     const std::size_t before = report.violations.size();
     check_loader(subject, loader, report);
-    const LoaderFacts& facts = kLoaders[static_cast<std::size_t>(loader)];
-    report.loaders.push_back({std::string(facts.name), std::string(facts.version), report.violations.size() - before});
+    report.loaders.push_back(
+        {std::string(loader_name(loader)), std::string(loader_version(loader)), report.violations.size() - before});
   }
   std::stable_sort(report.errors.begin(), report.errors.end(),
                    [](const TensorError& a, const TensorError& b) { return a.sqnr_db < b.sqnr_db; });
@@ -111,27 +106,24 @@ Status check_all(const Checkpoint& checkpoint, const Checkpoint* source, const Q
 
 }  // namespace
 
-std::string_view loader_name(Loader loader) { return kLoaders[static_cast<std::size_t>(loader)].name; }
-
-std::optional<Loader> find_loader(std::string_view name) {
-  for (std::size_t i = 0; i < kLoaders.size(); ++i) {
-    if (kLoaders[i].name == name) return static_cast<Loader>(i);
-  }
-  return std::nullopt;
-}
-
 Result<Report> verify(const Checkpoint& checkpoint, const Checkpoint* source, const Options& options) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   Report report;
   count_tensors(checkpoint, source, report);
   const std::string config = checkpoint.config_path().filename().string();
-  const auto info = parse_quantization(checkpoint.config(), config);
+  const auto info = read_quantization(checkpoint);
   if (!info.ok()) {
     report.description = "quantization_config cannot be read";
-    std::string what = info.error().message;
-    if (what.starts_with(config + ": ")) what.erase(0, config.size() + 2);
-    report.violations.push_back({config, std::move(what), ""});
+    std::string what = info.error().message, where = config;
+    const std::string folder = (checkpoint.dir() / "").string();
+    if (what.starts_with(folder)) what.erase(0, folder.size());
+    for (const std::string& file : {config, std::string("hf_quant_config.json")}) {
+      if (!what.starts_with(file + ": ")) continue;
+      where = file;
+      what.erase(0, file.size() + 2);
+    }
+    report.violations.push_back({std::move(where), std::move(what), ""});
   } else if (!info->has_value()) {
     report.description = "not quantized";
     report.violations.push_back({config,

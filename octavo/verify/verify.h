@@ -10,13 +10,12 @@
 #include "octavo/base/progress.h"
 #include "octavo/base/status.h"
 #include "octavo/checkpoint/checkpoint.h"
+#include "octavo/checkpoint/loader_table.h"
 #include "octavo/verify/report.h"
 
 namespace octavo::verify {
 
-enum class Loader { kVllm, kSglang, kTransformers };
-std::string_view loader_name(Loader loader);  // "vllm", "sglang", "transformers"
-std::optional<Loader> find_loader(std::string_view name);
+using octavo::Loader;  // its rules are those of loader_version()
 
 struct Options {
   std::vector<Loader> loaders;  // whose refusals count as violations

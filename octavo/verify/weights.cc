@@ -24,11 +24,9 @@ constexpr std::size_t kRun = 4096;  // elements widened to floats at a time
 // A scale is amax over the format's maximum, rounded: beyond this it cannot have come from these weights.
 constexpr float kSaturationAllowed = 1.1f;
 
-fp8::Format format_of(const Module& module) {
-  return module.weight->dtype == DType::kF8E5M2 ? fp8::Format::kE5M2 : fp8::Format::kE4M3;
-}
+fp8::Format format_of(const Module& module) { return code_format(module.weight->dtype); }
 
-// A run of elements of one module's weight, in row-major order.
+// A run of elements of one module's weight, in row-major order and of one expert.
 struct Piece {
   std::size_t module = 0;
   std::uint64_t begin = 0, end = 0;
@@ -41,22 +39,30 @@ struct Finding {
   bool nonzero_codes = false;
 };
 
-// Where the scales of a module lie: one for each block_n x block_k region.
+// Where the scales of a module lie: one for each block_n x block_k region of an expert. The grid that the scale's shape
+// says, or, where there is no sound scale, the group's.
 struct Grid {
   std::uint64_t block_n, block_k, columns;  // columns of the grid
-  std::uint64_t row_of(std::uint64_t row) const { return row / block_n; }
+  std::uint64_t rows, expert_scales;        // of one expert
+  std::uint64_t index(std::uint64_t row, std::uint64_t column) const {
+    return row / rows * expert_scales + row % rows / block_n * columns + column / block_k;
+  }
 };
 
 Grid grid_of(const Subject& subject, const Module& module) {
   const QuantizationGroup& group = subject.group_of(module);
   const std::uint64_t n = module.rows(), k = module.columns();
+  if (module.joined_experts() && module.grid.scale != nullptr) {
+    const QuantizedWeight& g = module.grid;
+    return {g.block_n, g.block_k, g.scale_columns, n, g.expert_scales};
+  }
   switch (group.granularity) {
-    case Granularity::kTensor: return {n, k, 1};
-    case Granularity::kChannel: return {1, k, 1};
+    case Granularity::kTensor: return {n, k, 1, n, 0};
+    case Granularity::kChannel: return {1, k, 1, n, 0};
     case Granularity::kBlock:
     case Granularity::kGroup: break;
   }
-  return {group.block_n, group.block_k, k / group.block_k + (k % group.block_k != 0 ? 1 : 0)};
+  return {group.block_n, group.block_k, k / group.block_k + (k % group.block_k != 0 ? 1 : 0), n, 0};
 }
 
 // Elements under one scale; the sizes are equal.
@@ -84,8 +90,7 @@ class Weights {
 
   Status check() {
     for (std::size_t i = 0; i < subject_.modules.size(); ++i) {
-      const DType dtype = subject_.modules[i].weight->dtype;
-      if (subject_.modules[i].quantized() && (dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2)) add_pieces(i);
+      if (subject_.modules[i].quantized()) add_pieces(i);
     }
     buffers_.resize(static_cast<std::size_t>(options_.threads));
     std::vector<Finding> findings(pieces_.size());
@@ -109,13 +114,16 @@ class Weights {
 
   void add_pieces(std::size_t i) {
     const Module& m = subject_.modules[i];
-    const std::uint64_t elements = m.weight->bytes;  // a byte each
     if (m.rows() == 0 || m.columns() == 0) return;
+    const std::uint64_t expert = m.rows() * m.columns();  // elements, a byte each
     const std::uint64_t block_rows = std::clamp<std::uint64_t>(grid_of(subject_, m).block_n, 1, m.rows());
     const std::uint64_t block_row = std::max<std::uint64_t>(block_rows * m.columns(), 1);
     const std::uint64_t step =
         block_row <= kLongestPiece ? std::max(kPiece / block_row, std::uint64_t{1}) * block_row : kPiece;
-    for (std::uint64_t at = 0; at < elements; at += step) pieces_.push_back({i, at, std::min(at + step, elements)});
+    for (std::uint64_t begin = 0; begin < m.weight->bytes; begin += expert) {
+      const std::uint64_t end = begin + expert;
+      for (std::uint64_t at = begin; at < end; at += step) pieces_.push_back({i, at, std::min(at + step, end)});
+    }
   }
 
   static void merge(const Finding& from, Finding& into) {
@@ -170,7 +178,7 @@ class Weights {
     const Granularity granularity = subject_.group_of(m).granularity;
     if (granularity == Granularity::kTensor || std::min(grid.block_n, m.rows()) * m.columns() > kLongestPiece) return;
     if (!is_quantizable(m.scale->dtype)) return;  // powers of two have no low bits
-    const std::uint64_t first = grid.row_of(piece.begin / m.columns()) * grid.columns;
+    const std::uint64_t first = grid.index(piece.begin / m.columns(), 0);
     for (std::size_t i = 0; i < b.regions.size(); ++i) {
       const Measure& region = b.regions[i];
       if (region.amax == 0 || region.nonfinite != 0) continue;
@@ -190,8 +198,8 @@ class Weights {
     const std::size_t width = dtype_bytes(source.dtype);
     b.weights.resize(b.codes.size() * width);
     OCTAVO_TRY(source_->read(source, piece.begin * width, b.weights));
-    const std::uint64_t first_scale = grid.row_of(piece.begin / k) * grid.columns;
-    const std::uint64_t last_scale = (grid.row_of((piece.end - 1) / k) + 1) * grid.columns;
+    const std::uint64_t first_scale = grid.index(piece.begin / k, 0);
+    const std::uint64_t last_scale = grid.index((piece.end - 1) / k, k - 1) + 1;
     const std::size_t scale_width = dtype_bytes(m.scale->dtype);
     b.scales.resize(static_cast<std::size_t>(last_scale - first_scale));
     b.scale_bytes.resize(b.scales.size() * scale_width);
@@ -205,8 +213,7 @@ class Weights {
       const std::uint64_t to_edge = std::min(grid.block_k - column % grid.block_k, k - column);
       const std::uint64_t n = std::min({whole ? piece.end : to_edge, piece.end - at, std::uint64_t{kRun}});
       const auto offset = static_cast<std::size_t>(at - piece.begin), count = static_cast<std::size_t>(n);
-      const auto region =
-          static_cast<std::size_t>(grid.row_of(row) * grid.columns + column / grid.block_k - first_scale);
+      const auto region = static_cast<std::size_t>(grid.index(row, column) - first_scale);
       const std::span<float> values(b.values.data(), count);
       widen(source.dtype, std::span(b.weights).subspan(offset * width, count * width), values);
       std::span<const float> inputs = values;
@@ -225,9 +232,11 @@ class Weights {
     report_.violations.push_back({printable(where), std::move(what), ""});
   }
 
-  // "[row, column]" of an element.
+  // "[row, column]" of an element, "[expert, row, column]" where experts are joined.
   static std::string place(const Module& m, std::uint64_t index) {
-    return fmt::format("[{}, {}]", index / m.columns(), index % m.columns());
+    const std::uint64_t row = index / m.columns(), column = index % m.columns();
+    if (!m.joined_experts()) return fmt::format("[{}, {}]", row, column);
+    return fmt::format("[{}, {}, {}]", row / m.rows(), row % m.rows(), column);
   }
 
   void report_codes(const std::vector<Finding>& merged) {
@@ -356,6 +365,7 @@ class Weights {
       const Module& m = subject_.modules[i];
       const Measure& own = merged[i].measure;
       if (own.elements == 0 || subject_.group_of(m).granularity != Granularity::kTensor) continue;
+      if (element_count(m.scale->shape) != 1) continue;  // joined experts with a scale each
       if (shared[i].amax == 0 || shared[i].nonfinite != 0 || !is_quantizable(m.scale->dtype)) continue;
       std::array<std::byte, 4> bytes{};
       const std::span<std::byte> used(bytes.data(), dtype_bytes(m.scale->dtype));

@@ -71,7 +71,7 @@ TEST(Loaders, PerTensorInTheFp8Dialect) {
   PlainOptions options;
   options.scheme = "tensor";
   options.fp8_dialect = true;
-  expect_refusals(quantize_plainly(tiny_model(), options), {nullptr, nullptr, "transformers wants weight_scale_inv"});
+  expect_refusals(quantize_plainly(tiny_model(), options), {nullptr, nullptr, "wants weight_scale_inv"});
 
   // The names that transformers wants serve it and SGLang's Llama family only.
   TinyModel model;
@@ -96,7 +96,7 @@ TEST(Loaders, WeightOnly) {
   Json& group = quantization(b)["config_groups"]["group_0"];
   group["input_activations"] = nullptr;
   group["format"] = quantization(b)["format"] = "naive-quantized";
-  expect_refusals(b, {nullptr, "W8A16", nullptr});
+  expect_refusals(b, {nullptr, "tensor and channel scales only", nullptr});
 }
 
 TEST(Loaders, E5M2) {
@@ -288,9 +288,9 @@ TEST(Loaders, OlderTransformersWantTheFormatInTheMetadata) {
 
 TEST(Loaders, Names) {
   for (const Loader loader : {Loader::kVllm, Loader::kSglang, Loader::kTransformers}) {
-    EXPECT_EQ(verify::find_loader(verify::loader_name(loader)), loader);
+    EXPECT_EQ(find_loader(loader_name(loader)), loader);
   }
-  EXPECT_EQ(verify::find_loader("tensorrt"), std::nullopt);
+  EXPECT_EQ(find_loader("tensorrt"), std::nullopt);
 }
 
 }  // namespace

@@ -21,8 +21,10 @@ namespace octavo::test {
 enum class Producer { kDivide, kDivideInBf16, kReciprocal };
 
 struct PlainOptions {
-  std::string scheme = "dynamic";  // dynamic, block, tensor, weight-only, static
+  std::string scheme = "dynamic";  // dynamic, block, tensor, weight-only, static, mxfp8
   bool fp8_dialect = false;        // else compressed-tensors
+  std::string dialect;             // "modelopt" or "mxfp8": neither of the two
+  bool inverse_name = false;       // mxfp8: weight_scale_inv, for SGLang and transformers
   fp8::Format format = fp8::Format::kE4M3;
   Producer producer = Producer::kDivide;
   std::uint64_t block_n = 128, block_k = 128;
@@ -66,7 +68,10 @@ class PlainQuantizer {
       }
     }
     out.config() = source_.config();
-    out.config()["quantization_config"] = options_.fp8_dialect ? fp8_config() : compressed_config();
+    out.config()["quantization_config"] = options_.dialect == "modelopt" ? modelopt_config()
+                                          : options_.dialect == "mxfp8"  ? mxfp8_config()
+                                          : options_.fp8_dialect         ? fp8_config()
+                                                                         : compressed_config();
     return out;
   }
 
@@ -105,9 +110,13 @@ class PlainQuantizer {
   float scale_of(float amax) const {
     if (amax == 0) return 1;
     const float exact = amax / fp8::max_value(options_.format);
-    if (options_.pow2) return std::exp2(std::ceil(std::log2(exact)));
-    return options_.fp8_dialect ? exact : through_bf16(exact);
+    if (options_.pow2 || mx()) return std::exp2(std::ceil(std::log2(exact)));
+    return f32_scales() ? exact : through_bf16(exact);
   }
+
+  bool mx() const { return options_.scheme == "mxfp8"; }
+  bool modelopt() const { return options_.dialect == "modelopt"; }
+  bool f32_scales() const { return options_.fp8_dialect || modelopt(); }
 
   std::uint8_t code_of(float value, float scale) const {
     float q = value / scale;
@@ -125,8 +134,13 @@ class PlainQuantizer {
       shape = {(n + bn - 1) / bn, (k + bk - 1) / bk};
     } else if (options_.scheme == "tensor" || options_.scheme == "static") {
       bn = n;
-      shape = options_.fp8_dialect ? Shape{} : Shape{1};
+      shape = f32_scales() ? Shape{} : Shape{1};
+    } else if (mx()) {
+      bk = 32;
+      shape = {n, (k + bk - 1) / bk};
     }
+    if (modelopt() && options_.scheme == "block") shape = {shape[0], 1, shape[1], 1};
+    if (modelopt() && options_.scheme == "dynamic") shape = {n};
     const auto values = rounded(tensor);
     std::vector<std::byte> codes(values.size());
     std::vector<float> scales;
@@ -147,9 +161,14 @@ class PlainQuantizer {
     }
     const DType dtype = options_.format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3;
     out.add(tensor.name, dtype, tensor.shape, std::move(codes), tensor.shard);
-    const bool inverse = options_.fp8_dialect && options_.scheme == "block";
+    const bool inverse = (options_.fp8_dialect && options_.scheme == "block") || options_.inverse_name;
     const std::string name = tensor.name + (inverse ? "_scale_inv" : "_scale");
-    if (options_.fp8_dialect) {
+    if (mx()) {
+      std::vector<std::byte> exponents(scales.size());
+      std::transform(scales.begin(), scales.end(), exponents.begin(),
+                     [](float scale) { return static_cast<std::byte>(std::ilogb(scale) + 127); });
+      out.add(name, DType::kU8, shape, std::move(exponents), tensor.shard);
+    } else if (f32_scales()) {
       out.add_f32(name, shape, scales, tensor.shard);
     } else {
       std::vector<std::uint16_t> bits(scales.size());
@@ -159,7 +178,7 @@ class PlainQuantizer {
     if (options_.scheme != "static") return;
     const std::string input = tensor.name.substr(0, tensor.name.size() - 6) + "input_scale";
     const float one_scale = 0.03125f;
-    out.add_f32(input, options_.fp8_dialect ? Shape{} : Shape{1}, std::vector{one_scale}, tensor.shard);
+    out.add_f32(input, f32_scales() ? Shape{} : Shape{1}, std::vector{one_scale}, tensor.shard);
   }
 
   Json ignored() const {
@@ -180,6 +199,18 @@ class PlainQuantizer {
     return config;
   }
 
+  // The spelling that TensorRT-LLM knows.
+  Json modelopt_config() const {
+    const std::map<std::string, const char*> algorithms = {
+        {"static", "FP8"}, {"dynamic", "FP8_PER_CHANNEL_PER_TOKEN"}, {"block", "fp8_pb_wo"}, {"mxfp8", "MXFP8"}};
+    return {{"quant_method", "modelopt"}, {"quant_algo", algorithms.at(options_.scheme)}, {"ignore", ignored()}};
+  }
+
+  Json mxfp8_config() const {
+    return {{"quant_method", "mxfp8"}, {"activation_scheme", "dynamic"}, {"weight_block_size", {1, 32}},
+            {"scale_fmt", "ue8m0"},    {"ignored_layers", ignored()},    {"modules_to_not_convert", ignored()}};
+  }
+
   Json compressed_config() const {
     const auto args = [](const char* strategy, bool dynamic) {
       return Json{{"dynamic", dynamic},   {"group_size", nullptr}, {"num_bits", 8},
@@ -196,8 +227,12 @@ class PlainQuantizer {
       if (options_.scheme == "static") inputs = args("tensor", false);
     } else if (options_.scheme == "weight-only") {
       inputs = nullptr;
+    } else if (mx()) {
+      weights = args("group", false), inputs = args("group", true);
+      weights["group_size"] = inputs["group_size"] = 32;
+      weights["scale_dtype"] = inputs["scale_dtype"] = "torch.uint8";
     }
-    const char* format = inputs.is_null() ? "naive-quantized" : "float-quantized";
+    const char* format = mx() ? "mxfp8-quantized" : inputs.is_null() ? "naive-quantized" : "float-quantized";
     Json targets = {"Linear"};
     if (options_.head) targets.push_back("re:.*lm_head$");
     return {{"config_groups",

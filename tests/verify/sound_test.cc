@@ -42,6 +42,8 @@ PlainOptions options_of(const quant::LegalPair& pair) {
   PlainOptions options;
   options.scheme = pair.scheme;
   options.fp8_dialect = pair.format == quant::OutputFormat::kFp8;
+  if (pair.format == quant::OutputFormat::kModelOpt) options.dialect = "modelopt";
+  if (pair.format == quant::OutputFormat::kMxfp8) options.dialect = "mxfp8";
   return options;
 }
 
@@ -86,13 +88,24 @@ TEST(Sound, EveryLegalPairOfEverySource) {
 TEST(Sound, LoadersTakeWhatTheTableSays) {
   const CheckpointBuilder source = dense();
   for (const quant::LegalPair& pair : quant::legal_pairs()) {
-    SCOPED_TRACE(fmt::format("{} {}", pair.scheme, quant::format_name(pair.format)));
-    const auto quantized = quantize_plainly(source, options_of(pair));
-    const std::pair<Loader, std::string_view> kNames[] = {
-        {Loader::kVllm, "vLLM"}, {Loader::kSglang, "SGLang"}, {Loader::kTransformers, "transformers"}};
-    for (const auto& [loader, name] : kNames) {
-      const bool listed = pair.loaders.find(name) != std::string_view::npos;
-      EXPECT_EQ(verify_built(quantized, nullptr, {loader}).ok(), listed) << name;
+    for (const bool inverse : {false, true}) {
+      const bool two_names = pair.format == quant::OutputFormat::kMxfp8;
+      if (inverse && !two_names) continue;
+      SCOPED_TRACE(fmt::format("{} {} {}", pair.scheme, quant::format_name(pair.format), inverse));
+      PlainOptions options = options_of(pair);
+      options.inverse_name = inverse;
+      const auto quantized = quantize_plainly(source, options);
+      // "LOADERS with --for vllm; LOADERS with --for sglang"
+      std::string_view loaders = pair.loaders;
+      if (two_names) loaders = inverse ? loaders.substr(loaders.find(';')) : loaders.substr(0, loaders.find(';'));
+      for (const Loader loader : kLoaders) {
+        const bool listed = loaders.find(loader_title(loader)) != std::string_view::npos;
+        // TensorRT-LLM also takes either name of mxfp8, and runs per-tensor static fp8 as blocks: more than is
+        // promised.
+        const bool more = inverse || (options.fp8_dialect && pair.scheme == "static");
+        if (loader == Loader::kTensorRtLlm && more) continue;
+        EXPECT_EQ(verify_built(quantized, nullptr, {loader}).ok(), listed) << loader_name(loader);
+      }
     }
   }
 }

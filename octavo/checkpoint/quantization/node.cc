@@ -22,6 +22,11 @@ std::optional<std::array<std::uint64_t, 2>> parse_block_text(std::string_view te
   return out;
 }
 
+// Not the comparison with Json(-1), which the largest unsigned number passes.
+bool is_minus_one(const Json& value) {
+  return value.is_number_integer() && !value.is_number_unsigned() && value.get<std::int64_t>() == -1;
+}
+
 bool is_positive(const Json& value) { return value.is_number_unsigned() && value.get<std::uint64_t>() > 0; }
 
 }  // namespace
@@ -70,7 +75,9 @@ Result<bool> Node::boolean(std::string_view key, bool otherwise) const {
 
 Result<std::array<std::uint64_t, 2>> Node::block(std::string_view key) const {
   const Json* v = get(key);
-  if (v == nullptr || *v == Json::array({-1, -1})) return std::array<std::uint64_t, 2>{0, 0};
+  const std::array<std::uint64_t, 2> none{0, 0};
+  if (v == nullptr) return none;
+  if (v->is_array() && v->size() == 2 && is_minus_one((*v)[0]) && is_minus_one((*v)[1])) return none;
   if (v->is_string()) {
     if (const auto old = parse_block_text(v->get_ref<const std::string&>())) return *old;
   }
