@@ -31,10 +31,10 @@ function(octavo_room name)
   foreach(source ${sources})
     # Only files named for an ISA get its flags, and all they define is in that ISA's namespace.
     if(source MATCHES "_avx2\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mprfchw")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mf16c")
+        "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mf16c;-mprfchw")
     endif()
   endforeach()
 endfunction()

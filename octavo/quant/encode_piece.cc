@@ -36,11 +36,14 @@ std::optional<float> to_magnitude(DType dtype, std::uint32_t bits) {
   return word >= kInfF16 ? std::nullopt : std::optional(fp8::f16_to_float(word));
 }
 
-// Every value is looked at twice, first for its region's scale. The work is cut so that the second look finds it in a
-// near cache; in bytes of source:
-constexpr std::uint64_t kRunBytes = 32 << 10;     // of what is contiguous: within a first-level cache
-constexpr std::uint64_t kStretchBytes = 1 << 20;  // of a row of regions: within a second-level cache
-constexpr std::uint64_t kWideRegion = 512;        // columns from which on amax of a region's row is worth a call
+// Every value is looked at twice: first for its region's scale, then for its code. Encoding a stretch looks at the next
+// one meanwhile, so that fetching from memory and computing overlap, and the second look finds the stretch in a near
+// cache. In bytes of source:
+constexpr std::uint64_t kRunBytes = 32 << 10;       // of what is contiguous: within a first-level cache
+constexpr std::uint64_t kStretchBytes = 512 << 10;  // of a row of regions: a second-level cache holds several
+// Memory is asked for that far ahead of where values are looked at and codes written; measured (docs/benchmarks.md).
+// In a row of regions, whose rows are apart, a row ahead.
+constexpr std::size_t kAheadIn = 1024, kAheadOut = 512;
 
 }  // namespace
 
@@ -110,91 +113,102 @@ cpu::PreparedScale PieceEncoder::prepare(float amax) const {
   return prepared;
 }
 
-// Rows [row_begin, row_end) of a row of regions, and whole regions of its columns.
-struct PieceEncoder::Stretch {
-  std::uint64_t row_begin, row_end, col_begin, col_end;
+struct PieceEncoder::Scratch {
+  std::vector<std::uint16_t> largest16;  // of the stretch that is looked at, cpu::kMaxLanes for each of its regions
+  std::vector<std::uint32_t> largest32;
+  std::vector<cpu::PreparedScale> scales;  // of the stretch that is encoded
+  std::size_t scales_found = 0;
+};
+struct PieceEncoder::Next {
+  std::uint64_t at;  // first element; as many as are encoded
+  std::uint16_t* largest16;
+  std::uint32_t* largest32;
+  std::size_t ahead_in, ahead_out;
 };
 
-// The scales of a stretch's regions; false when one is not finite. `largest` is scratch memory.
-template <typename T>
-bool PieceEncoder::find_scales(const Stretch& stretch, std::vector<T>& largest,
-                               std::vector<cpu::PreparedScale>& scales) const {
-  const std::uint64_t block_k = std::min(encoding_.block_k, cols_), width = stretch.col_end - stretch.col_begin;
-  scales.clear();
-  const auto add = [&](std::optional<float> amax) {
-    if (amax) scales.push_back(prepare(*amax));
-    return amax.has_value();
-  };
-  if (stretch.row_end - stretch.row_begin == 1 || block_k >= kWideRegion) {
-    for (std::uint64_t c = stretch.col_begin; c < stretch.col_end; c += block_k) {
-      if (!add(amax(stretch.row_begin, stretch.row_end, c, std::min(c + block_k, stretch.col_end)))) return false;
-    }
-    return true;
+void PieceEncoder::look(const Stretch& stretch, std::uint64_t row, std::uint64_t col, std::uint64_t group,
+                        Scratch& scratch) const {
+  if (col >= stretch.cols) return;
+  const std::uint64_t at = stretch.begin + row * cols_ + col, n = stretch.cols - col,
+                      lanes = col / group * cpu::kMaxLanes;
+  if (dtype_ == DType::kF32) {
+    kernels_.max_groups32(reinterpret_cast<const float*>(data_) + at, n, group, &scratch.largest32[lanes]);
+  } else {
+    kernels_.max_groups16(reinterpret_cast<const std::uint16_t*>(data_) + at, n, group, &scratch.largest16[lanes]);
   }
-  // Narrow regions: along the rows, as memory likes to be read, and only then over the columns of each region.
-  largest.assign((width + cpu::kMaxBitsPad - 1) / cpu::kMaxBitsPad * cpu::kMaxBitsPad, 0);
-  for (std::uint64_t r = stretch.row_begin; r < stretch.row_end; ++r) {
-    const std::uint64_t at = r * cols_ + stretch.col_begin;
-    if constexpr (sizeof(T) == 4) {
-      kernels_.max_bits32(reinterpret_cast<const float*>(data_) + at, width, largest.data());
-    } else {
-      kernels_.max_bits16(reinterpret_cast<const std::uint16_t*>(data_) + at, width, largest.data());
-    }
-  }
-  for (std::uint64_t c = 0; c < width; c += block_k) {
-    const std::uint64_t count = std::min(block_k, width - c);
+}
+
+bool PieceEncoder::find_scales(const Stretch& stretch, std::uint64_t group, std::span<float> scales,
+                               Scratch& scratch) const {
+  scratch.scales.clear();
+  for (std::uint64_t c = 0, lanes = 0; c < stretch.cols; c += group, lanes += cpu::kMaxLanes) {
     std::uint32_t bits = 0;
-    if constexpr (sizeof(T) == 4) {
-      bits = *std::max_element(&largest[c], &largest[c] + count);
+    if (dtype_ == DType::kF32) {
+      bits = *std::max_element(&scratch.largest32[lanes], &scratch.largest32[lanes] + cpu::kMaxLanes);
     } else {
-      bits = kernels_.amax_bits16(&largest[c], count);
+      bits = kernels_.amax_bits16(&scratch.largest16[lanes], cpu::kMaxLanes);
     }
-    if (!add(to_magnitude(dtype_, bits))) return false;
+    const auto amax = to_magnitude(dtype_, bits);
+    if (!amax) return false;
+    scratch.scales.push_back(prepare(*amax));
+    scales[scratch.scales_found++] = scratch.scales.back().scale;
+  }
+  const std::size_t lanes = scratch.scales.size() * cpu::kMaxLanes;
+  if (dtype_ == DType::kF32) {
+    std::fill_n(scratch.largest32.begin(), lanes, 0);
+  } else {
+    std::fill_n(scratch.largest16.begin(), lanes, 0);
   }
   return true;
+}
+
+void PieceEncoder::encode_stretch(const Stretch& stretch, const Stretch& next, std::uint64_t group,
+                                  std::span<std::uint8_t> codes, Scratch& scratch, Distortion* distortion) const {
+  // As long as both have rows, as wide as both are in whole regions, or exactly: at once.
+  const std::uint64_t both = stretch.cols == next.cols ? next.cols : std::min(stretch.cols, next.cols) / group * group;
+  const bool one = stretch.rows == 1;
+  for (std::uint64_t r = 0; r < stretch.rows; ++r) {
+    const std::uint64_t at = stretch.begin + r * cols_, n = r < next.rows ? both : 0;
+    if (n > 0) {
+      const Next meanwhile{next.begin + r * cols_, scratch.largest16.data(), scratch.largest32.data(),
+                           one ? kAheadIn : cols_ * dtype_bytes(dtype_), one ? kAheadOut : cols_};
+      encode_run(at, n, scratch.scales.data(), group, &codes[at], distortion, &meanwhile);
+    }
+    if (n < stretch.cols) {
+      encode_run(at + n, stretch.cols - n, &scratch.scales[n / group], group, &codes[at + n], distortion, nullptr);
+    }
+  }
+  for (std::uint64_t r = 0; r < next.rows; ++r) look(next, r, r < stretch.rows ? both : 0, group, scratch);
 }
 
 bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const {
   if (rows_ == 0 || cols_ == 0) return true;
-  const std::uint64_t block_n = std::min(encoding_.block_n, rows_), block_k = std::min(encoding_.block_k, cols_);
-  if (block_n == 1 && cols_ % block_k == 0) return encode_contiguous(block_k, codes, scales, distortion);
-  const std::uint64_t regions = std::max<std::uint64_t>(1, kStretchBytes / (block_n * block_k * dtype_bytes(dtype_)));
-  std::vector<std::uint16_t> largest16;
-  std::vector<std::uint32_t> largest32;
-  std::vector<cpu::PreparedScale> prepared;
-  std::size_t next = 0;
-  for (std::uint64_t r = 0; r < rows_; r += block_n) {
-    for (std::uint64_t c = 0; c < cols_; c += regions * block_k) {
-      const Stretch stretch{r, std::min(r + block_n, rows_), c, std::min(c + regions * block_k, cols_)};
-      const bool finite =
-          dtype_ == DType::kF32 ? find_scales(stretch, largest32, prepared) : find_scales(stretch, largest16, prepared);
-      if (!finite) return false;
-      for (const cpu::PreparedScale& s : prepared) scales[next++] = s.scale;
-      for (std::uint64_t row = stretch.row_begin; row < stretch.row_end; ++row) {
-        const std::uint64_t at = row * cols_ + stretch.col_begin;
-        encode_run(at, stretch.col_end - stretch.col_begin, prepared.data(), block_k, codes.data() + at, distortion);
-      }
+  const std::uint64_t block_n = std::min(encoding_.block_n, rows_), group = std::min(encoding_.block_k, cols_);
+  const bool contiguous = block_n == 1 && cols_ % group == 0;
+  const std::uint64_t rows = contiguous ? 1 : rows_, cols = contiguous ? rows_ * cols_ : cols_;
+  const std::uint64_t bytes = contiguous ? kRunBytes : kStretchBytes;
+  const std::uint64_t regions = std::max<std::uint64_t>(1, bytes / (block_n * group * dtype_bytes(dtype_)));
+  // In parts as equal as can be: where the next is smaller or larger, only what both have is looked at meanwhile.
+  const std::uint64_t across = (cols - 1) / group + 1, parts = (across - 1) / regions + 1;
+  const std::uint64_t width = ((across - 1) / parts + 1) * group;
+  Scratch scratch;
+  const std::size_t lanes = width / group * cpu::kMaxLanes;
+  dtype_ == DType::kF32 ? scratch.largest32.assign(lanes, 0) : scratch.largest16.assign(lanes, 0);
+  const auto stretch_at = [&](std::uint64_t r, std::uint64_t c) {
+    return Stretch{r * cols + c, std::min(block_n, rows - r), std::min(width, cols - c)};
+  };
+  Stretch next = stretch_at(0, 0);
+  for (std::uint64_t r = 0; r < next.rows; ++r) look(next, r, 0, group, scratch);
+  for (std::uint64_t r = 0, c = 0; r < rows;) {
+    const Stretch stretch = next;
+    c += width;
+    if (c >= cols) {
+      c = 0;
+      r += block_n;
     }
-  }
-  return true;
-}
-
-// encode() where regions are contiguous, `group` values each.
-bool PieceEncoder::encode_contiguous(std::uint64_t group, std::span<std::uint8_t> codes, std::span<float> scales,
-                                     Distortion* distortion) const {
-  const std::uint64_t regions = rows_ * cols_ / group;
-  const std::uint64_t step = std::max<std::uint64_t>(1, kRunBytes / (group * dtype_bytes(dtype_)));
-  std::vector<cpu::PreparedScale> prepared;
-  for (std::uint64_t begin = 0; begin < regions; begin += step) {
-    const std::uint64_t end = std::min(begin + step, regions);
-    prepared.clear();
-    for (std::uint64_t region = begin; region < end; ++region) {
-      const auto amax = to_magnitude(dtype_, amax_bits(region * group, group));
-      if (!amax) return false;
-      prepared.push_back(prepare(*amax));
-      scales[region] = prepared.back().scale;
-    }
-    encode_run(begin * group, (end - begin) * group, prepared.data(), group, &codes[begin * group], distortion);
+    next = r < rows ? stretch_at(r, c) : Stretch{};
+    if (!find_scales(stretch, group, scales, scratch)) return false;
+    encode_stretch(stretch, next, group, codes, scratch, distortion);
   }
   return true;
 }
@@ -204,30 +218,46 @@ bool PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distort
   const double most = static_cast<double>(fp8::max_value(encoding_.format)) * static_cast<double>(scale);
   const std::uint64_t count = rows_ * cols_, step = kRunBytes / dtype_bytes(dtype_);
   bool finite = true;
+  std::array<std::uint16_t, cpu::kMaxLanes> largest16;
+  std::array<std::uint32_t, cpu::kMaxLanes> largest32;
+  std::uint32_t bits = amax_bits(0, std::min(step, count));
   for (std::uint64_t at = 0; at < count; at += step) {
-    const std::uint64_t n = std::min(step, count - at);
-    const auto amax = to_magnitude(dtype_, amax_bits(at, n));
+    const auto amax = to_magnitude(dtype_, bits);
     finite = finite && amax;
     prepared.fits = amax && static_cast<double>(*amax) <= most;
-    encode_run(at, n, &prepared, n, &codes[at], distortion);
+    if (at + 2 * step <= count) {
+      largest16.fill(0);
+      largest32.fill(0);
+      const Next next{at + step, largest16.data(), largest32.data(), kAheadIn, kAheadOut};
+      encode_run(at, step, &prepared, step, &codes[at], distortion, &next);
+      bits = dtype_ == DType::kF32 ? *std::max_element(largest32.begin(), largest32.end())
+                                   : kernels_.amax_bits16(largest16.data(), largest16.size());
+    } else {
+      const std::uint64_t n = std::min(step, count - at);
+      encode_run(at, n, &prepared, n, &codes[at], distortion, nullptr);
+      if (at + n < count) bits = amax_bits(at + n, count - at - n);
+    }
   }
   return finite;
 }
 
 void PieceEncoder::encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales,
-                              std::uint64_t group, std::uint8_t* codes, Distortion* distortion) const {
+                              std::uint64_t group, std::uint8_t* codes, Distortion* distortion,
+                              const Next* next) const {
   const auto format = static_cast<std::size_t>(encoding_.format);
   const auto n = static_cast<std::size_t>(count), g = static_cast<std::size_t>(group);
-  const auto* words = reinterpret_cast<const std::uint16_t*>(data_) + at;
-  switch (dtype_) {
-    case DType::kF32: {
-      const auto* floats = reinterpret_cast<const float*>(data_) + at;
-      kernels_.encode_groups_f32[format](floats, codes, n, scales, g, distortion);
-      break;
-    }
-    case DType::kF16: kernels_.encode_groups_f16[format](words, codes, n, scales, g, distortion); break;
-    default: kernels_.encode_groups_bf16[format](words, codes, n, scales, g, distortion); break;
+  const auto* words = reinterpret_cast<const std::uint16_t*>(data_);
+  if (dtype_ == DType::kF32) {
+    const auto* floats = reinterpret_cast<const float*>(data_);
+    cpu::Meanwhile32 meanwhile;
+    if (next != nullptr) meanwhile = {floats + next->at, next->largest32, next->ahead_in, next->ahead_out};
+    kernels_.encode_groups_f32[format](floats + at, codes, n, scales, g, distortion, next ? &meanwhile : nullptr);
+    return;
   }
+  cpu::Meanwhile16 meanwhile;
+  if (next != nullptr) meanwhile = {words + next->at, next->largest16, next->ahead_in, next->ahead_out};
+  const auto& kernels = dtype_ == DType::kF16 ? kernels_.encode_groups_f16 : kernels_.encode_groups_bf16;
+  kernels[format](words + at, codes, n, scales, g, distortion, next ? &meanwhile : nullptr);
 }
 
 void store_scales(std::span<const float> scales, fp8::ScaleDType dtype, std::vector<std::byte>& out) {

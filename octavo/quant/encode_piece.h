@@ -57,14 +57,24 @@ class PieceEncoder {
   // Bits of the largest magnitude of `count` elements from element `at` on.
   std::uint32_t amax_bits(std::uint64_t at, std::uint64_t count) const;
   cpu::PreparedScale prepare(float amax) const;  // of a region
-  bool encode_contiguous(std::uint64_t group, std::span<std::uint8_t> codes, std::span<float> scales,
-                         Distortion* distortion) const;
-  struct Stretch;  // of columns, in a row of regions
-  template <typename T>
-  bool find_scales(const Stretch& stretch, std::vector<T>& largest, std::vector<cpu::PreparedScale>& scales) const;
-  // Encodes `count` elements from element `at` of the piece on, with a scale for every `group` of them.
+  // A part of a row of regions, or of several where those are contiguous: whole regions, whose first element is at
+  // `begin`, of `rows` rows with `cols` elements each.
+  struct Stretch {
+    std::uint64_t begin = 0, rows = 0, cols = 0;
+  };
+  struct Scratch;  // of encode()
+  struct Next;     // what encode_run() looks at meanwhile
+  // Looks at columns [col, stretch.cols) of a row; `col` is a region's first.
+  void look(const Stretch& stretch, std::uint64_t row, std::uint64_t col, std::uint64_t group, Scratch& scratch) const;
+  // The scales of a stretch that was looked at; false when one is not finite.
+  bool find_scales(const Stretch& stretch, std::uint64_t group, std::span<float> scales, Scratch& scratch) const;
+  // Encodes a stretch whose scales were found, and looks at the next one.
+  void encode_stretch(const Stretch& stretch, const Stretch& next, std::uint64_t group, std::span<std::uint8_t> codes,
+                      Scratch& scratch, Distortion* distortion) const;
+  // Encodes `count` elements from element `at` of the piece on, with a scale for every `group` of them. `next` may be
+  // null.
   void encode_run(std::uint64_t at, std::uint64_t count, const cpu::PreparedScale* scales, std::uint64_t group,
-                  std::uint8_t* codes, Distortion* distortion) const;
+                  std::uint8_t* codes, Distortion* distortion, const Next* next) const;
 
   const cpu::EncodeKernels& kernels_;
   const WeightEncoding& encoding_;

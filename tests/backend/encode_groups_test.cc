@@ -1,6 +1,6 @@
 // The encode kernels that take a scale for every group of elements and tell what encoding did to the values, and the
-// running maxima of columns: of every instruction set this machine has, against octavo/fp8 and sums in double
-// precision.
+// maxima of groups, also of those looked at meanwhile: of every instruction set this machine has, against octavo/fp8
+// and sums in double precision.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,22 +90,22 @@ void check(const EncodeKernels& kernels, Format format, const std::vector<typena
   const Distortion sums = reference<Source>(format, in, scales, group, truth);
   const auto encode = Source::encode(kernels)[static_cast<std::size_t>(format)];
   std::vector<std::uint8_t> codes(in.size() + 1, 0xA5);
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, nullptr);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, nullptr, nullptr);
   ASSERT_EQ(0xA5, codes.back());
   codes.pop_back();
   ASSERT_EQ(truth, codes);
   std::vector<PreparedScale> fitting = scales;
   for (std::size_t i = 0; i < scales.size(); ++i)
     fitting[i].fits = fits<Source>(format, in, i * group, group, scales[i]);
-  encode(in.data(), codes.data(), in.size(), fitting.data(), group, nullptr);
+  encode(in.data(), codes.data(), in.size(), fitting.data(), group, nullptr, nullptr);
   ASSERT_EQ(truth, codes) << "where values fit";
   Distortion measured;
   std::fill(codes.begin(), codes.end(), std::uint8_t{0xA5});
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured, nullptr);
   ASSERT_EQ(truth, codes) << "while measuring";
   expect_near(sums.signal, measured.signal);
   expect_near(sums.noise, measured.noise);
-  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured);
+  encode(in.data(), codes.data(), in.size(), scales.data(), group, &measured, nullptr);
   expect_near(2 * sums.noise, measured.noise);
 }
 
@@ -193,15 +193,17 @@ TEST_P(EncodeGroupsTest, EveryBf16) {
       }
       std::vector<std::uint8_t> truth, codes(all.size());
       reference<Bf16>(format, all, {prepared}, all.size(), truth);
-      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), nullptr);
+      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), nullptr, nullptr);
       ASSERT_EQ(truth, codes) << scale;
       Distortion distortion;
-      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), &distortion);
+      kernels().encode_groups_bf16[row](all.data(), codes.data(), all.size(), &prepared, all.size(), &distortion,
+                                        nullptr);
       ASSERT_EQ(truth, codes) << scale << " while measuring";
       reference<Bf16>(format, small, {prepared}, small.size(), truth);
       codes.resize(small.size());
       prepared.fits = true;
-      kernels().encode_groups_bf16[row](small.data(), codes.data(), small.size(), &prepared, small.size(), nullptr);
+      kernels().encode_groups_bf16[row](small.data(), codes.data(), small.size(), &prepared, small.size(), nullptr,
+                                        nullptr);
       ASSERT_EQ(truth, codes) << scale << " where values fit";
     }
   }
@@ -221,8 +223,9 @@ TEST_P(EncodeGroupsTest, DISABLED_AllScalesWhereValuesFit) {
       prepared.fits = true;
       Distortion distortion;
       k.encode_bf16[0](values.data(), truth.data(), values.size(), scale);
-      k.encode_groups_bf16[0](values.data(), codes.data(), values.size(), &prepared, values.size(), nullptr);
-      k.encode_groups_bf16[0](values.data(), measured.data(), values.size(), &prepared, values.size(), &distortion);
+      k.encode_groups_bf16[0](values.data(), codes.data(), values.size(), &prepared, values.size(), nullptr, nullptr);
+      k.encode_groups_bf16[0](values.data(), measured.data(), values.size(), &prepared, values.size(), &distortion,
+                              nullptr);
       if (codes != truth || measured != truth) return failure("scale {}: not the same codes", scale);
     }
     return {};
@@ -238,7 +241,7 @@ TEST_P(EncodeGroupsTest, NonFiniteValuesWithoutSums) {
   std::vector<std::uint8_t> truth, codes(in.size());
   reference<Bf16>(Format::kE4M3FNUZ, in, scales, 500, truth);
   kernels().encode_groups_bf16[static_cast<std::size_t>(Format::kE4M3FNUZ)](in.data(), codes.data(), in.size(),
-                                                                            scales.data(), 500, nullptr);
+                                                                            scales.data(), 500, nullptr, nullptr);
   EXPECT_EQ(truth, codes);
 }
 
@@ -250,7 +253,7 @@ TEST_P(EncodeGroupsTest, NoSignalAndNoNoise) {
     Distortion zero;
     std::vector<std::uint16_t> in(1000);
     for (std::size_t i = 0; i < in.size(); i += 2) in[i] = 0x8000;
-    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &zero);
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &zero, nullptr);
     EXPECT_EQ(0.0, zero.signal);
     EXPECT_EQ(0.0, zero.noise);
     // Values that are codes times the scale.
@@ -259,7 +262,7 @@ TEST_P(EncodeGroupsTest, NoSignalAndNoNoise) {
       const float value = fp8::decode(format, static_cast<std::uint8_t>(i % 0x7C)) * 0.25f;
       in[i] = fp8::float_to_bf16(i % 3 == 0 ? -value : value);
     }
-    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &exact);
+    encode(in.data(), codes.data(), in.size(), &scale, in.size(), &exact, nullptr);
     EXPECT_GT(exact.signal, 0.0);
     EXPECT_EQ(0.0, exact.noise);
   }
@@ -273,30 +276,75 @@ TEST_P(EncodeGroupsTest, SumsOfALongRun) {
   std::vector<std::uint8_t> codes(in.size()), truth;
   const Distortion sums = reference<Bf16>(Format::kE4M3, in, scales, in.size(), truth);
   Distortion measured;
-  kernels().encode_groups_bf16[0](in.data(), codes.data(), in.size(), scales.data(), in.size(), &measured);
+  kernels().encode_groups_bf16[0](in.data(), codes.data(), in.size(), scales.data(), in.size(), &measured, nullptr);
   expect_near(sums.signal, measured.signal);
   expect_near(sums.noise, measured.noise);
 }
 
-TEST_P(EncodeGroupsTest, MaximaOfColumns) {
-  for (std::size_t n = 0; n <= 130; ++n) {
-    const auto words = test::random_bf16(4 * n, n, test::Specials::kNonFinite);
-    const auto floats = test::random_f32(4 * n, n, test::Specials::kNonFinite);
-    const std::size_t padded = (n + kMaxBitsPad - 1) / kMaxBitsPad * kMaxBitsPad;
-    std::vector<std::uint16_t> largest16(padded), truth16(padded);
-    std::vector<std::uint32_t> largest32(padded), truth32(padded);
-    for (std::size_t row = 0; row < 4; ++row) {
-      const std::vector<std::uint16_t> words_of_row(words.data() + row * n, words.data() + (row + 1) * n);
-      const std::vector<float> floats_of_row(floats.data() + row * n, floats.data() + (row + 1) * n);
-      kernels().max_bits16(words_of_row.data(), n, largest16.data());
-      kernels().max_bits32(floats_of_row.data(), n, largest32.data());
-      for (std::size_t i = 0; i < n; ++i) {
-        truth16[i] = std::max(truth16[i], static_cast<std::uint16_t>(words_of_row[i] & 0x7FFF));
-        truth32[i] = std::max(truth32[i], std::bit_cast<std::uint32_t>(floats_of_row[i]) & 0x7FFFFFFFu);
+// The largest magnitude of each group, of what its lanes held before and of `in`.
+template <typename Bits, typename T>
+void expect_maxima(const std::vector<T>& in, std::size_t group, Bits before, const std::vector<Bits>& lanes) {
+  constexpr Bits kNoSign = static_cast<Bits>(~Bits{0}) >> 1;
+  for (std::size_t i = 0, g = 0; i < in.size(); i += group, ++g) {
+    Bits largest = before;
+    for (std::size_t k = i; k < std::min(i + group, in.size()); ++k) {
+      largest = std::max(largest, static_cast<Bits>(std::bit_cast<Bits>(in[k]) & kNoSign));
+    }
+    const auto begin = lanes.begin() + static_cast<std::ptrdiff_t>(g * kMaxLanes);
+    ASSERT_EQ(largest, *std::max_element(begin, begin + kMaxLanes)) << "group " << g << " of " << group;
+  }
+}
+
+TEST_P(EncodeGroupsTest, MaximaOfGroups) {
+  for (std::size_t n = 1; n <= 700; n += n < 140 ? 1 : 37) {
+    const auto words = test::random_bf16(n, n, test::Specials::kNonFinite);
+    const auto floats = test::random_f32(n, n, test::Specials::kNonFinite);
+    for (const std::size_t group : {std::size_t{1}, std::size_t{20}, std::size_t{128}, n}) {
+      const std::size_t lanes = ((n - 1) / group + 1) * kMaxLanes;
+      for (const std::uint16_t before : {std::uint16_t{0}, std::uint16_t{0x3F00}}) {
+        std::vector<std::uint16_t> lanes16(lanes, before);
+        std::vector<std::uint32_t> lanes32(lanes, before * 0x10000u);
+        kernels().max_groups16(words.data(), n, group, lanes16.data());
+        kernels().max_groups32(floats.data(), n, group, lanes32.data());
+        expect_maxima<std::uint16_t>(words, group, before, lanes16);
+        expect_maxima<std::uint32_t>(floats, group, before * 0x10000u, lanes32);
       }
     }
-    ASSERT_EQ(truth16, largest16) << n;
-    ASSERT_EQ(truth32, largest32) << n;
+  }
+}
+
+// Looking at other values meanwhile finds their maxima, as above, and changes no code.
+template <typename Source, typename Bits>
+void check_meanwhile(const EncodeKernels& kernels, Distortion* distortion) {
+  for (const Format format : fp8::kFormats) {
+    for (const std::size_t n : {1u, 31u, 64u, 100u, 128u, 129u, 515u, 3000u}) {
+      const auto in = Source::random(n, n, test::Specials::kFinite);
+      const auto next = Source::random(n, n + 1, test::Specials::kNonFinite);
+      for (const std::size_t group : {std::size_t{7}, std::size_t{128}, n}) {
+        for (const float factor : {1.0f, 0x1p-40f}) {  // also scales that are divided by
+          const auto scales = scales_of<Source>(format, in, group, factor);
+          const auto encode = Source::encode(kernels)[static_cast<std::size_t>(format)];
+          std::vector<std::uint8_t> truth(n), codes(n + 1, 0xA5);
+          encode(in.data(), truth.data(), n, scales.data(), group, nullptr, nullptr);
+          std::vector<Bits> lanes(((n - 1) / group + 1) * kMaxLanes, 5);
+          const Meanwhile<typename Source::T, Bits> meanwhile{next.data(), lanes.data(), 1024, 512};
+          encode(in.data(), codes.data(), n, scales.data(), group, distortion, &meanwhile);
+          ASSERT_EQ(0xA5, codes.back());
+          codes.pop_back();
+          ASSERT_EQ(truth, codes);
+          expect_maxima<Bits>(next, group, Bits{5}, lanes);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EncodeGroupsTest, LooksAtOtherValuesMeanwhile) {
+  Distortion distortion;
+  for (Distortion* const sums : {static_cast<Distortion*>(nullptr), &distortion}) {
+    check_meanwhile<Bf16, std::uint16_t>(kernels(), sums);
+    check_meanwhile<F16, std::uint16_t>(kernels(), sums);
+    check_meanwhile<F32, std::uint32_t>(kernels(), sums);
   }
 }
 

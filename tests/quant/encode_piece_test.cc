@@ -119,6 +119,7 @@ TEST_P(EncodePieceTest, EveryShapeAndRegion) {
     if (shape.count() <= 100'000) shapes.push_back(shape);
   }
   shapes.push_back({130, 3000});  // more than one stretch of columns
+  shapes.push_back({129, 4300});  // not all of them equal
   for (const test::MatrixShape& shape : shapes) {
     for (const auto& [dtype, via_bf16] : std::vector<std::pair<DType, bool>>{
              {DType::kBF16, false}, {DType::kF16, false}, {DType::kF32, false}, {DType::kF32, true}}) {

@@ -27,8 +27,21 @@ struct PreparedScale {
 };
 PreparedScale prepare_scale(fp8::Format format, float scale);  // finite, > 0
 
-// Elements that the running maxima of EncodeKernels::max_bits16 and max_bits32 are padded to.
-inline constexpr std::size_t kMaxBitsPad = 32;
+// Lanes of running maxima: those of a group of values are in this many elements, of which the largest is the group's.
+inline constexpr std::size_t kMaxLanes = 32;
+
+// What encoding looks at meanwhile, so that fetching from memory and computing overlap: as many values of T, in groups
+// of the same size, which are wanted next. Their magnitudes (amax_bits16, amax_bits32) go into `largest`, kMaxLanes for
+// every group. Also, where memory is wanted soon: bytes on from what is looked at and from what is written. These are
+// hints, which may name memory that is not there.
+template <typename T, typename Bits>
+struct Meanwhile {
+  const T* next = nullptr;
+  Bits* largest = nullptr;
+  std::size_t ahead_in = 0, ahead_out = 0;
+};
+using Meanwhile16 = Meanwhile<std::uint16_t, std::uint16_t>;
+using Meanwhile32 = Meanwhile<float, std::uint32_t>;
 
 struct EncodeKernels {
   // The largest of (bits & 0x7FFF) over n 16-bit floats (BF16 or FP16), 0 when n = 0. The order of magnitudes is the
@@ -37,10 +50,9 @@ struct EncodeKernels {
   std::uint16_t (*amax_bits16)(const std::uint16_t* in, std::size_t n);
   // The same for FP32: largest of (bits & 0x7FFFFFFF); not finite where the result is >= 0x7F800000.
   std::uint32_t (*amax_bits32)(const float* in, std::size_t n);
-  // The same of each column, row by row: largest[i] = max(largest[i], bits of in[i] without the sign). `largest` has
-  // room for a multiple of kMaxBitsPad.
-  void (*max_bits16)(const std::uint16_t* in, std::size_t n, std::uint16_t* largest);
-  void (*max_bits32)(const float* in, std::size_t n, std::uint32_t* largest);
+  // The same of groups of `group` elements (> 0): merged into the kMaxLanes elements that `largest` has for each.
+  void (*max_groups16)(const std::uint16_t* in, std::size_t n, std::size_t group, std::uint16_t* largest);
+  void (*max_groups32)(const float* in, std::size_t n, std::size_t group, std::uint32_t* largest);
 
   // out[i] = encode(float(in[i]) / scale): IEEE FP32 division, round to nearest even, saturating, sign of zero kept,
   // NaN to NaN, exactly as fp8::Codec<F>::encode. `scale` is finite and > 0. Indexed by fp8::Format.
@@ -50,12 +62,13 @@ struct EncodeKernels {
 
   // The same with a scale for every `group` elements (> 0): out[i] = encode(in[i] / scales[i / group].scale). Where
   // `distortion` is not null, adds what that did, within 10^-6 of each sum; then `in` must be finite.
+  // Where `meanwhile` is not null, looks at what it names; n then is a multiple of `group` or ends in a smaller one.
   void (*encode_groups_bf16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                                std::size_t group, Distortion* distortion);
+                                std::size_t group, Distortion* distortion, const Meanwhile16* meanwhile);
   void (*encode_groups_f16[4])(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                               std::size_t group, Distortion* distortion);
+                               std::size_t group, Distortion* distortion, const Meanwhile16* meanwhile);
   void (*encode_groups_f32[4])(const float* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                               std::size_t group, Distortion* distortion);
+                               std::size_t group, Distortion* distortion, const Meanwhile32* meanwhile);
 
   // out[i] = fp8::float_to_bf16(in[i]).
   void (*f32_to_bf16)(const float* in, std::uint16_t* out, std::size_t n);

@@ -59,7 +59,7 @@ struct Bf16Encoder {
   // Codes of floats in bits 8 to 15 of each 32-bit lane, whose other bits are anything. Floats are >= 0 unless
   // V::kSigned: then bit 15 is zero all the same.
   template <int kSum, typename S>
-  U codes(F value, S& sums) const {
+  [[gnu::always_inline]] U codes(F value, S& sums) const {
     F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
     // Who measures needs the value as it is, so here is where it is clamped.
     if constexpr (S::kMeasures) quotient = V::min_magnitude(quotient, V::set_float(Codec::kMax));
@@ -75,7 +75,7 @@ struct Bf16Encoder {
 
   // Codes of BF16 words, in the high byte of each.
   template <typename S>
-  U operator()(U words, S& sums) const {
+  [[gnu::always_inline]] U operator()(U words, S& sums) const {
     // Rounding is symmetrical, so values keep their signs if V's operations can; otherwise, and to clamp, magnitudes.
     constexpr bool kClamps = !S::kMeasures && !S::kFits;
     const U magnitude = V::bit_and(words, V::set_words(0x7FFF));
@@ -97,26 +97,24 @@ struct Bf16Encoder {
 };
 
 struct Multiplying {
-  template <typename V, typename Source, typename Format, typename S>
-  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums) {
+  template <typename V, typename Source, typename Format, typename S, typename L>
+  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums,
+                  L& looking) {
     if (!(scale.scale >= kSmallestScale && scale.scale <= kLargestScale)) {
-      return Dividing::run<V, Source, Format>(in, out, n, scale, sums);
+      return Dividing::run<V, Source, Format>(in, out, n, scale, sums, looking);
     }
     constexpr std::size_t kLanes = V::kWordLanes;
-    // Bytes ahead that are asked for meanwhile: near what the caller reads next (quant/encode_piece.cc).
-    constexpr std::uintptr_t kAhead = 32 << 10, kLine = 64;
     const Bf16Encoder<V, Format> codes(scale);
+    looking.begin();
     std::size_t i = 0;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-      // A hint may name memory that is not there; a pointer may not.
-      const std::uintptr_t ahead = reinterpret_cast<std::uintptr_t>(in + i) + kAhead;
-      for (std::size_t line = 0; line < 2 * kLanes * sizeof *in; line += kLine) {
-        __builtin_prefetch(reinterpret_cast<const void*>(ahead + line));
-      }
+      looking.template look<2 * kLanes>(i, out + i);
       const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
       V::store_high_bytes2(out + i, a, b);
       sums.step();
     }
+    looking.look_at_tail(i, n);
+    looking.end(n);
     if (i + kLanes <= n) {
       V::store_tail_high_bytes(out + i, kLanes, codes(V::load_words(in + i), sums));
       i += kLanes;
@@ -132,7 +130,8 @@ struct Multiplying {
 template <typename V, typename Format>
 void encode_bf16(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale) {
   OnlyCodes<false> none;
-  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), none);
+  NotLooking not_looking;
+  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), none, not_looking);
 }
 
 // kernels() with this encode_bf16.

@@ -55,15 +55,15 @@ class Sums {
   // A value's magnitude and by how much its code misses it. There are two sums of each, so that neighbouring
   // additions need not wait for each other.
   template <int kSum>
-  void add(typename V::F magnitude, typename V::F difference) {
+  [[gnu::always_inline]] void add(typename V::F magnitude, typename V::F difference) {
     signal_[kSum] = V::fmadd(magnitude, magnitude, signal_[kSum]);
     noise_[kSum] = V::fmadd(difference, difference, noise_[kSum]);
   }
   // After each two additions to either sum.
-  void step() {
+  [[gnu::always_inline]] void step() {
     if (++steps_ == kMostAdds / 2) empty();
   }
-  void add_to(Distortion& distortion) {
+  [[gnu::always_inline]] void add_to(Distortion& distortion) {
     empty();
     distortion.signal += V::reduce_add(signal_total_);
     distortion.noise += V::reduce_add(noise_total_);
@@ -71,7 +71,7 @@ class Sums {
 
  private:
   using F = typename V::F;
-  void empty() {
+  [[gnu::always_inline]] void empty() {
     signal_total_ = V::add_lanes(signal_total_, V::add(signal_[0], signal_[1]));
     noise_total_ = V::add_lanes(noise_total_, V::add(noise_[0], noise_[1]));
     signal_[0] = signal_[1] = noise_[0] = noise_[1] = V::set_float(0);
@@ -86,7 +86,7 @@ class Sums {
 template <bool kFit>
 struct OnlyCodes {
   static constexpr bool kMeasures = false, kFits = kFit;
-  void step() {}
+  [[gnu::always_inline]] void step() {}
 };
 
 // Codes of kLanes floats, each in the low byte of its lane (the bits above it are anything).
@@ -135,13 +135,94 @@ struct Encoder {
   }
 };
 
-template <typename V, typename Source, typename Format, typename S>
-void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale, S& sums) {
+// Vectors of bits of values without their signs, and their maxima.
+template <typename V, typename T>
+struct Magnitudes;
+template <typename V>
+struct Magnitudes<V, std::uint16_t> {
+  using U = typename V::U;
+  using Bits = std::uint16_t;
+  static constexpr std::size_t kLanes = V::kWordLanes;
+  static U load(const std::uint16_t* in) { return V::bit_and(V::load_words(in), V::set_words(0x7FFF)); }
+  static U load_tail(const std::uint16_t* in, std::size_t n) {
+    return V::bit_and(V::load_tail_words(in, n), V::set_words(0x7FFF));
+  }
+  static U max(U a, U b) { return V::max_words(a, b); }
+  static U load_bits(const Bits* in) { return V::load_words(in); }
+  static void store_bits(Bits* out, U a) { V::store_all_words(out, a); }
+};
+template <typename V>
+struct Magnitudes<V, float> {
+  using U = typename V::U;
+  using Bits = std::uint32_t;
+  static constexpr std::size_t kLanes = V::kLanes;
+  static U load(const float* in) { return V::bit_and(V::bits(V::load_f32(in)), V::set(0x7FFFFFFF)); }
+  static U load_tail(const float* in, std::size_t n) {
+    return V::bit_and(V::bits(V::load_tail_f32(in, n)), V::set(0x7FFFFFFF));
+  }
+  static U max(U a, U b) { return V::max(a, b); }
+  static U load_bits(const Bits* in) { return V::load_dwords(in); }
+  static void store_bits(Bits* out, U a) { V::store_dwords(out, a); }
+};
+
+// How encoding looks at what comes next (Meanwhile), a group at a time, and how it does not.
+template <typename V, typename T>
+class Looking {
+ public:
+  explicit Looking(const Meanwhile<T, typename Magnitudes<V, T>::Bits>& meanwhile) : meanwhile_(meanwhile) {}
+  [[gnu::always_inline]] void begin() {
+    a_ = M::load_bits(meanwhile_.largest);
+    b_ = V::set(0);
+  }
+  // kCount elements from the group's element i on; codes go to `out`.
+  template <std::size_t kCount>
+  [[gnu::always_inline]] void look(std::size_t i, const std::uint8_t* out) {
+    constexpr std::size_t kLine = 64;
+    const auto source = reinterpret_cast<std::uintptr_t>(meanwhile_.next + i) + meanwhile_.ahead_in;
+    const auto codes = reinterpret_cast<std::uintptr_t>(out) + meanwhile_.ahead_out;
+    if constexpr (kCount >= kLine / 2) {
+      for (std::size_t k = 0; k < kCount * sizeof(T); k += kLine) {
+        __builtin_prefetch(reinterpret_cast<const void*>(source + k));
+      }
+      for (std::size_t k = 0; k < kCount; k += kLine) __builtin_prefetch(reinterpret_cast<const void*>(codes + k), 1);
+    }
+    for (std::size_t k = 0; k < kCount; k += 2 * M::kLanes) {
+      a_ = M::max(a_, M::load(meanwhile_.next + i + k));
+      if (k + M::kLanes < kCount) b_ = M::max(b_, M::load(meanwhile_.next + i + k + M::kLanes));
+    }
+  }
+  [[gnu::always_inline]] void look_at_tail(std::size_t i, std::size_t n) {
+    for (; i + M::kLanes <= n; i += M::kLanes) a_ = M::max(a_, M::load(meanwhile_.next + i));
+    if (i < n) b_ = M::max(b_, M::load_tail(meanwhile_.next + i, n - i));
+  }
+  [[gnu::always_inline]] void end(std::size_t n) {
+    M::store_bits(meanwhile_.largest, M::max(a_, b_));
+    meanwhile_.largest += kMaxLanes;
+    meanwhile_.next += n;
+  }
+
+ private:
+  using M = Magnitudes<V, T>;
+  Meanwhile<T, typename M::Bits> meanwhile_;
+  typename V::U a_, b_;
+};
+struct NotLooking {
+  [[gnu::always_inline]] void begin() {}
+  template <std::size_t kCount>
+  [[gnu::always_inline]] void look(std::size_t, const std::uint8_t*) {}
+  [[gnu::always_inline]] void look_at_tail(std::size_t, std::size_t) {}
+  [[gnu::always_inline]] void end(std::size_t) {}
+};
+
+template <typename V, typename Source, typename Format, typename S, typename L>
+void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale, S& sums, L& looking) {
   using E = Encoder<V, Format>;
   constexpr std::size_t kLanes = V::kLanes;
   const auto divisor = V::set_float(scale);
+  looking.begin();
   std::size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    looking.template look<4 * kLanes>(i, out + i);
     // Four at a time, so that their latencies overlap.
     const auto a = E::template codes<0>(Source::load(in + i), divisor, sums);
     const auto b = E::template codes<1>(Source::load(in + i + kLanes), divisor, sums);
@@ -150,6 +231,8 @@ void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, 
     V::store_bytes4(out + i, a, b, c, d);
     sums.step();
   }
+  looking.look_at_tail(i, n);
+  looking.end(n);
   for (; i + kLanes <= n; i += kLanes) {
     V::store_bytes(out + i, E::template codes<0>(Source::load(in + i), divisor, sums));
     sums.step();
@@ -163,14 +246,16 @@ void encode_run(const typename Source::T* in, std::uint8_t* out, std::size_t n, 
 template <typename V, typename Source, typename Format>
 void encode(const typename Source::T* in, std::uint8_t* out, std::size_t n, float scale) {
   OnlyCodes<false> none;
-  encode_run<V, Source, Format>(in, out, n, scale, none);
+  NotLooking not_looking;
+  encode_run<V, Source, Format>(in, out, n, scale, none, not_looking);
 }
 
 // How a run with one scale is encoded; encode_bf16_impl.h has another way.
 struct Dividing {
-  template <typename V, typename Source, typename Format, typename S>
-  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums) {
-    encode_run<V, Source, Format>(in, out, n, scale.scale, sums);
+  template <typename V, typename Source, typename Format, typename S, typename L>
+  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums,
+                  L& looking) {
+    encode_run<V, Source, Format>(in, out, n, scale.scale, sums, looking);
   }
 };
 
@@ -180,18 +265,18 @@ inline constexpr fp8::Format kFormat = Format::kFnuz
                                                                          : fp8::Format::kE5M2FNUZ)
                                            : (Format::kMantissaBits == 3 ? fp8::Format::kE4M3 : fp8::Format::kE5M2);
 
-template <typename V, typename Source, typename Format, typename How>
-void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                   std::size_t group, Distortion* distortion) {
+template <typename V, typename Source, typename Format, typename How, typename L>
+void encode_each_group(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                       std::size_t group, Distortion* distortion, L looking) {
   if (distortion == nullptr) {
     OnlyCodes<false> any;
     OnlyCodes<true> fitting;
     for (std::size_t i = 0; i < n; i += group, ++scales) {
       const std::size_t count = n - i < group ? n - i : group;
       if (scales->fits) {
-        How::template run<V, Source, Format>(in + i, out + i, count, *scales, fitting);
+        How::template run<V, Source, Format>(in + i, out + i, count, *scales, fitting, looking);
       } else {
-        How::template run<V, Source, Format>(in + i, out + i, count, *scales, any);
+        How::template run<V, Source, Format>(in + i, out + i, count, *scales, any, looking);
       }
     }
     return;
@@ -201,14 +286,26 @@ void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t 
     const std::size_t count = n - i < group ? n - i : group;
     const float scale = scales->scale;
     if (scale >= kSmallestMeasuredScale && scale <= kLargestMeasuredScale) {
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, sums);
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, sums, looking);
     } else {
       OnlyCodes<false> none;
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, none);
+      How::template run<V, Source, Format>(in + i, out + i, count, *scales, none, looking);
       add_distortion(Source::kType, in + i, out + i, count, kFormat<Format>, scale, *distortion);
     }
   }
   sums.add_to(*distortion);
+}
+
+template <typename V, typename Source, typename Format, typename How>
+void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
+                   std::size_t group, Distortion* distortion,
+                   const Meanwhile<typename Source::T, typename Magnitudes<V, typename Source::T>::Bits>* meanwhile) {
+  if (meanwhile == nullptr) {
+    encode_each_group<V, Source, Format, How>(in, out, n, scales, group, distortion, NotLooking{});
+  } else {
+    encode_each_group<V, Source, Format, How>(in, out, n, scales, group, distortion,
+                                              Looking<V, typename Source::T>(*meanwhile));
+  }
 }
 
 // fp8::float_to_bf16, in the low 16 bits of each lane.
@@ -265,28 +362,23 @@ std::uint32_t amax_bits32(const float* in, std::size_t n) {
   return V::reduce_max(V::max(V::max(a, b), V::max(c, d)));
 }
 
-template <typename V>
-void max_bits16(const std::uint16_t* in, std::size_t n, std::uint16_t* largest) {
-  constexpr std::size_t kLanes = V::kWordLanes;
-  const auto mask = V::set_words(0x7FFF);
-  const auto merge = [&](std::uint16_t* to, typename V::U words) {
-    V::store_all_words(to, V::max_words(V::load_words(to), V::bit_and(words, mask)));
-  };
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) merge(largest + i, V::load_words(in + i));
-  if (i < n) merge(largest + i, V::load_tail_words(in + i, n - i));
-}
-
-template <typename V>
-void max_bits32(const float* in, std::size_t n, std::uint32_t* largest) {
-  constexpr std::size_t kLanes = V::kLanes;
-  const auto mask = V::set(0x7FFFFFFF);
-  const auto merge = [&](std::uint32_t* to, typename V::F values) {
-    V::store_dwords(to, V::max(V::load_dwords(to), V::bit_and(V::bits(values), mask)));
-  };
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) merge(largest + i, V::load_f32(in + i));
-  if (i < n) merge(largest + i, V::load_tail_f32(in + i, n - i));
+template <typename V, typename T>
+void max_groups(const T* in, std::size_t n, std::size_t group, typename Magnitudes<V, T>::Bits* largest) {
+  using M = Magnitudes<V, T>;
+  for (std::size_t begin = 0; begin < n; begin += group, largest += kMaxLanes) {
+    const std::size_t end = n - begin < group ? n : begin + group;
+    auto a = M::load_bits(largest), b = V::set(0), c = b, d = b;
+    std::size_t i = begin;
+    for (; i + 4 * M::kLanes <= end; i += 4 * M::kLanes) {
+      a = M::max(a, M::load(in + i));
+      b = M::max(b, M::load(in + i + M::kLanes));
+      c = M::max(c, M::load(in + i + 2 * M::kLanes));
+      d = M::max(d, M::load(in + i + 3 * M::kLanes));
+    }
+    for (; i + M::kLanes <= end; i += M::kLanes) a = M::max(a, M::load(in + i));
+    if (i < end) b = M::max(b, M::load_tail(in + i, end - i));
+    M::store_bits(largest, M::max(M::max(a, b), M::max(c, d)));
+  }
 }
 
 template <typename V, template <typename> typename Source, typename How, typename Row>
@@ -310,8 +402,8 @@ EncodeKernels kernels() {
   EncodeKernels k{};
   k.amax_bits16 = amax_bits16<V>;
   k.amax_bits32 = amax_bits32<V>;
-  k.max_bits16 = max_bits16<V>;
-  k.max_bits32 = max_bits32<V>;
+  k.max_groups16 = max_groups<V, std::uint16_t>;
+  k.max_groups32 = max_groups<V, float>;
   fill<V, Bf16>(k.encode_bf16);
   fill<V, F16>(k.encode_f16);
   fill<V, F32>(k.encode_f32);
