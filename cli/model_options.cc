@@ -4,12 +4,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/config_file.h"
 #include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/cpu.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/quant/online.h"
+#include "octavo/dialect/vllm.h"
 
 namespace octavo::cli {
 namespace {
@@ -24,8 +25,44 @@ std::optional<backend::KvDType> kv_dtype_of(const std::string& name) {
   return name == "fp8_e5m2" ? backend::KvDType::kFp8E5M2 : backend::KvDType::kFp8E4M3;
 }
 
-Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o) {
-  if (o.quantization.empty()) {
+// What a file or an object of another language says, if one is given.
+Result<std::optional<dialect::Meaning>> foreign_meaning(const ModelOptions& o) {
+  if (o.from.empty() && !o.worker.empty()) return usage_error("--worker goes with --from");
+  if (!o.from.empty()) {
+    if (!o.quantization.empty() || !o.quantization_config.empty()) {
+      return usage_error("--from and {} exclude each other: {} says what is done",
+                         o.quantization.empty() ? "--quantization-config" : "--quantization", printable(o.from));
+    }
+    OCTAVO_ASSIGN(const dialect::Config config, dialect::load_config(o.from));
+    if (!config.errors.empty()) return config.error();
+    print_remarks("", config, o.common.quiet);
+    OCTAVO_ASSIGN(dialect::Meaning meaning, choose_worker(config, o.worker));
+    return std::optional(std::move(meaning));
+  }
+  if (o.quantization_config.empty()) {
+    if (o.quantization == "online") return usage_error("--quantization online needs --quantization-config");
+    return std::optional<dialect::Meaning>();
+  }
+  const dialect::Config config =
+      dialect::read_quantization_config(o.quantization_config, o.quantization, "--quantization-config");
+  if (!config.errors.empty()) return config.error();
+  return std::optional(config.meanings.front());
+}
+
+// Two ways to say which modules stay as they are must not say different things.
+Status check_kept(const ModelOptions& o, const dialect::Meaning& m) {
+  const KeepOptions& keep = o.keep;
+  const char* flag = !keep.ignore.empty() && m.said.contains("ignore")       ? "ignore"
+                     : keep.keep_first != 0 && m.said.contains("keep-first") ? "keep-first"
+                     : keep.keep_last != 0 && m.said.contains("keep-last")   ? "keep-last"
+                                                                             : nullptr;
+  if (flag == nullptr) return {};
+  return usage_error("--{} and {} both say which modules stay as they are; keep one", flag, m.said.at(flag));
+}
+
+Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o,
+                                                    const std::optional<dialect::Meaning>& foreign) {
+  if (foreign ? !foreign->spec : o.quantization.empty()) {
     const char* stray = !o.keep.ignore.empty()   ? "--ignore"
                         : o.keep.keep_first != 0 ? "--keep-first"
                         : o.keep.keep_last != 0  ? "--keep-last"
@@ -36,8 +73,19 @@ Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o) {
     }
     return std::optional<quant::QuantSpec>();
   }
-  OCTAVO_ASSIGN(quant::QuantSpec spec, quant::online_spec(o.quantization, edge_of(o.edge)));
+  OCTAVO_ASSIGN(quant::QuantSpec spec,
+                dialect::online_spec(foreign ? foreign->online_name : o.quantization, edge_of(o.edge)));
   set_kept(o.keep, spec);
+  if (foreign) {
+    const quant::QuantSpec& said = *foreign->spec;
+    OCTAVO_TRY(check_kept(o, *foreign));
+    spec.scheme = said.scheme;
+    spec.pow2_scales = said.pow2_scales;
+    spec.only = said.only;
+    if (spec.ignore.empty()) spec.ignore = said.ignore;
+    if (spec.keep_first == 0) spec.keep_first = said.keep_first;
+    if (spec.keep_last == 0) spec.keep_last = said.keep_last;
+  }
   OCTAVO_TRY(quant::check_spec(spec));
   return std::optional(std::move(spec));
 }
@@ -79,6 +127,17 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
                   "quantize a BF16 model to FP8 while loading: fp8 (per tensor), fp8_channel or fp8_block")
       ->option_text("NAME")
       ->group("Quantization");
+  command
+      .add_option("--quantization-config", o.quantization_config,
+                  "the same in vLLM's words: {\"linear\", \"moe\", \"ignore\"} or {\"targets\", \"ignore\"}")
+      ->option_text("JSON")
+      ->group("Quantization");
+  command.add_option("--from", o.from, "what the YAML of ROLL, NeMo-RL or vLLM says of the engine's precision")
+      ->option_text("FILE")
+      ->group("Quantization");
+  command.add_option("--worker", o.worker, "the worker of --from (default: the only one, or actor_infer)")
+      ->option_text("NAME")
+      ->group("Quantization");
   add_keep_options(command, o.keep, "Quantization");
   add_edge_option(command, o.edge, "fp8_block", "Quantization");
   command
@@ -92,14 +151,16 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
 
 Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
   engine::RunnerOptions out;
-  OCTAVO_ASSIGN(out.load.quantize, online_spec(o));
+  OCTAVO_ASSIGN(const auto foreign, foreign_meaning(o));
+  OCTAVO_ASSIGN(out.load.quantize, online_spec(o, foreign));
   OCTAVO_ASSIGN(out.load.isa, select_isa());
   out.load.threads = worker_count(o.common.threads);
   out.compute = o.compute == "f32" ? backend::Compute::kF32 : backend::Compute::kBF16;
   if (!o.activations.empty()) {
     out.activations = o.activations == "fp8" ? model::ActivationMode::kFp8 : model::ActivationMode::kBF16;
   }
-  out.kv_dtype = kv_dtype_of(o.kv_cache_dtype);
+  const bool file_says = foreign && o.kv_cache_dtype == "auto" && !foreign->kv_cache_dtype.empty();
+  out.kv_dtype = kv_dtype_of(file_says ? foreign->kv_cache_dtype : o.kv_cache_dtype);
   out.context = o.context;
   return out;
 }

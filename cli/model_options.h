@@ -17,6 +17,7 @@ struct ModelOptions {
   CommonOptions common;
   std::string model;
   std::string compute = "bf16", activations, quantization, edge, kv_cache_dtype = "auto";
+  std::string quantization_config, from, worker;
   KeepOptions keep;
   std::uint64_t context = 0;
 };

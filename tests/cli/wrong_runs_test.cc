@@ -19,7 +19,7 @@ struct Wrong {
 std::vector<Wrong> wrong_runs() {
   return {
       // The command line.
-      {"unknown option", {"generate", "@m", "--promt", "x"}, kUsage, "unknown option --promt; did you mean --prompt?"},
+      {"unknown option", {"generate", "@m", "--promt", "x"}, kUsage, "unknown option --promt; did you mean --prompt"},
       {"unknown command", {"chatt", "@m"}, kUsage, "unknown command chatt; did you mean chat"},
       {"no model", {"score"}, kUsage, "MODEL is required"},
       {"prompt and chat", {"generate", "@m", "--prompt", "x", "--chat", "y"}, kUsage, "--prompt and --chat exclude"},
