@@ -188,7 +188,7 @@ TEST_F(HubDownload, FilesWithOneContentComeOnce) {
 
 TEST_F(HubDownload, DroppedConnectionsGoOnWhereTheyBroke) {
   // Every request of storage but each third breaks after 20,000 bytes.
-  hub.meddle = [&](const ServedRequest& request, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int number, Reply& reply) {
     if (has(request.target, kStorage) && number % 3 != 2) reply.drop_after = 20'000;
   };
   options.retry.attempts = 6;
@@ -198,7 +198,7 @@ TEST_F(HubDownload, DroppedConnectionsGoOnWhereTheyBroke) {
 }
 
 TEST_F(HubDownload, DroppedBeforeTheFirstByte) {
-  hub.meddle = [&](const ServedRequest&, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest&, int number, Reply& reply) {
     if (number == 0) reply.drop_after = 0;
   };
   options.retry.attempts = 5;
@@ -206,7 +206,7 @@ TEST_F(HubDownload, DroppedBeforeTheFirstByte) {
 }
 
 TEST_F(HubDownload, GivesUpOnAServerThatAlwaysDrops) {
-  hub.meddle = [&](const ServedRequest& request, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int, Reply& reply) {
     if (has(request.target, kStorage)) reply.drop_after = 0;
   };
   EXPECT_TRUE(has(failure_of(), "(tried 3 times)"));
@@ -215,7 +215,7 @@ TEST_F(HubDownload, GivesUpOnAServerThatAlwaysDrops) {
 TEST_F(HubDownload, SilentServersAreLeft) {
   // The hub before its answer, its storage in the middle of one.
   const std::string etag = hub.repos[kRepo].files["m1.safetensors"].etag();
-  hub.meddle = [&](const ServedRequest& request, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int number, Reply& reply) {
     reply.stall = number == 0 && (has(request.target, "m2.safetensors") || has(request.target, etag));
     if (reply.stall) reply.drop_after = has(request.target, etag) ? 1000 : 0;
   };
@@ -227,7 +227,7 @@ TEST_F(HubDownload, ErrorsThatMayPass) {
   for (const int status : {408, 429, 500, 502, 503, 504}) {
     fs::remove_all(options.cache);
     hub.forget_requests();
-    hub.meddle = [&](const ServedRequest&, int number, Reply& reply) {
+    hub.meddle = [=](const ServedRequest&, int number, Reply& reply) {
       if (number == 0) reply = {.status = status, .headers = {{"Retry-After", "0"}}, .body = "<html>"};
     };
     expect_whole();
@@ -235,7 +235,7 @@ TEST_F(HubDownload, ErrorsThatMayPass) {
 }
 
 TEST_F(HubDownload, RetryAfterIsWaitedFor) {
-  hub.meddle = [&](const ServedRequest& request, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int number, Reply& reply) {
     if (has(request.target, "/api/") && number == 0)
       reply = {.status = 429, .headers = {{"Retry-After", "1"}}, .body = ""};
   };
@@ -264,14 +264,14 @@ TEST_F(HubDownload, StatusesAsSentences) {
       {410, "", {"answers 410"}},
   };
   for (const Case& c : cases) {
-    hub.meddle = [&](const ServedRequest&, int, Reply& reply) {
+    hub.meddle = [=](const ServedRequest&, int, Reply& reply) {
       reply = {.status = c.status, .headers = {{"X-Error-Code", c.code}}, .body = "{}"};
     };
     const std::string message = failure_of();
     for (const std::string& part : c.parts) EXPECT_TRUE(has(message, part)) << message << "\n  lacks " << part;
     EXPECT_TRUE(has(message, hub.url()));
   }
-  hub.meddle = [&](const ServedRequest&, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest&, int, Reply& reply) {
     reply = {.status = 429, .headers = {{"Retry-After", "4000"}}, .body = ""};
   };
   EXPECT_TRUE(has(failure_of(), "429: too many requests; it asks to come again in 4000 s"));
@@ -296,7 +296,7 @@ TEST_F(HubDownload, TokenGoesToTheHubAlone) {
 
 TEST_F(HubDownload, RenamedRepositoriesAreFollowed) {
   hub.repos["new/name"] = hub.repos[kRepo];
-  hub.meddle = [&](const ServedRequest& request, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int, Reply& reply) {
     const std::size_t at = request.target.find(kRepo);
     if (at == std::string::npos) return;
     reply = {
@@ -312,8 +312,8 @@ TEST_F(HubDownload, RedirectsThatLeadNowhere) {
       {"file:///etc/passwd", "which is not followed"},
   };
   for (const auto& [location, part] : cases) {
-    hub.meddle = [&](const ServedRequest&, int, Reply& reply) {
-      reply = {.status = 302, .headers = {{"Location", location}}, .body = ""};
+    hub.meddle = [=, to = location](const ServedRequest&, int, Reply& reply) {
+      reply = {.status = 302, .headers = {{"Location", to}}, .body = ""};
     };
     const std::string message = failure_of();
     EXPECT_TRUE(has(message, part)) << message;
@@ -334,56 +334,56 @@ TEST_F(HubDownload, LiesAreNotTaken) {
     }
   };
   const std::vector<Case> cases = {
-      {"X-Linked-Size", [&](const auto&, Reply& r) { set(r, "X-Linked-Size", "299999"); },
+      {"X-Linked-Size", [=](const auto&, Reply& r) { set(r, "X-Linked-Size", "299999"); },
        "the server says 299999 bytes, the hub's listing 300000"},
-      {"ETag", [&](const auto&, Reply& r) { set(r, "X-Linked-Etag", '"' + std::string(64, 'f') + '"'); },
+      {"ETag", [=](const auto&, Reply& r) { set(r, "X-Linked-Etag", '"' + std::string(64, 'f') + '"'); },
        "answers with ETag " + std::string(64, 'f')},
-      {"commit", [&](const auto&, Reply& r) { set(r, "X-Repo-Commit", std::string(40, 'f')); },
+      {"commit", [=](const auto&, Reply& r) { set(r, "X-Repo-Commit", std::string(40, 'f')); },
        "answers with commit fff"},
-      {"Content-Range's total", [&](const auto&, Reply& r) { set(r, "Content-Range", "bytes 0-65535/65536"); },
+      {"Content-Range's total", [=](const auto&, Reply& r) { set(r, "Content-Range", "bytes 0-65535/65536"); },
        "the server says 65536 bytes"},
       {"Content-Range's place",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) set(r, "Content-Range", "bytes 1-65536/300000");
        },
        "with \"bytes 1-65536/300000\": not taken"},
       {"no Content-Range",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r.headers.clear();
        },
        "with \"\": not taken"},
       {"206 of all, longer than said",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r.claimed_length = r.body.size() + 5;
        },
        "the server says 65541 bytes"},
       {"200 that is too short",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r = {.status = 200, .body = std::string(1000, 'x')};
        },
        "the server says 1000 bytes, the hub's listing 300000"},
       {"200 without a length that never ends",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r = {.status = 200, .body = std::string(400'000, 'x'), .no_length = true};
        },
        "sends more than the 300000 bytes"},
       {"200 without a length that ends early",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r = {.status = 200, .body = std::string(1000, 'x'), .no_length = true};
        },
        "the response ends at byte 1000 of"},
       {"other bytes",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r.body.back() ^= 1;
        },
        "the hub's listing has " + sha256_hex(noise(300'000, 1)) + ": not taken"},
       {"Content-Encoding",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r.headers.emplace_back("Content-Encoding", "gzip");
        },
        "sends it encoded (gzip)"},
       {"416",
-       [&](const auto& q, Reply& r) {
+       [=](const auto& q, Reply& r) {
          if (at_storage(q)) r = {.status = 416, .body = ""};
        },
        "answers 416"},
@@ -392,7 +392,7 @@ TEST_F(HubDownload, LiesAreNotTaken) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
     fs::remove_all(options.cache);
-    hub.meddle = [&](const ServedRequest& request, int, Reply& reply) {
+    hub.meddle = [=](const ServedRequest& request, int, Reply& reply) {
       if (has(request.target, "m1.safetensors") || has(request.target, etag)) c.lie(request, reply);
     };
     const std::string message = failure_of();
@@ -405,7 +405,7 @@ TEST_F(HubDownload, LiesAreNotTaken) {
 }
 
 TEST_F(HubDownload, SmallFilesAreCheckedToo) {
-  hub.meddle = [&](const ServedRequest& request, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int, Reply& reply) {
     if (has(request.target, "/config.json")) reply.body = "{ \n";
   };
   const std::string message = failure_of("config.json");
@@ -420,14 +420,14 @@ TEST_F(HubDownload, ServersThatIgnoreRangeSendAllOfItOnce) {
 
 TEST_F(HubDownload, ServersThatIgnoreRangeAfterABreak) {
   hub.ranges = false;
-  hub.meddle = [&](const ServedRequest& request, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int number, Reply& reply) {
     if (has(request.target, kStorage) && number == 0) reply.drop_after = 70'000;
   };
   expect_whole();
 }
 
 TEST_F(HubDownload, ServersThatServeLessThanTheRange) {
-  hub.meddle = [&](const ServedRequest&, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest&, int, Reply& reply) {
     if (reply.status != 206) return;
     for (auto& [name, value] : reply.headers) {
       if (name != "Content-Range") continue;
@@ -452,7 +452,7 @@ TEST_F(HubDownload, ProgressAddsUp) {
   std::uint64_t total = 0;
   options.progress = &progress;
   options.total = [&](std::uint64_t bytes) { total += bytes; };
-  hub.meddle = [&](const ServedRequest& request, int number, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int number, Reply& reply) {
     if (has(request.target, kStorage) && number == 0) reply.drop_after = 10'000;
   };
   expect_whole();
@@ -562,7 +562,7 @@ TEST_F(HubDownload, WithoutANetworkTheCacheServes) {
 }
 
 TEST_F(HubDownload, AFullDiskIsSaidBeforehand) {
-  hub.meddle = [&](const ServedRequest& request, int, Reply& reply) {
+  hub.meddle = [=](const ServedRequest& request, int, Reply& reply) {
     if (!has(request.target, "/api/")) return;
     // A petabyte more than m1 has.
     const std::size_t at = reply.body.find("\"size\":300000");

@@ -75,6 +75,21 @@ void HubRepo::add_folder(const std::filesystem::path& folder) {
   }
 }
 
+FakeHub::Meddler& FakeHub::Meddler::operator=(Function function) {
+  const std::lock_guard lock(mutex_);
+  function_ = std::move(function);
+  return *this;
+}
+
+void FakeHub::Meddler::operator()(const ServedRequest& request, int number, Reply& reply) const {
+  Function function;
+  {
+    const std::lock_guard lock(mutex_);
+    function = function_;
+  }
+  if (function) function(request, number, reply);
+}
+
 FakeHub::FakeHub() {
   // Whatever proxy the machine has is not for us.
   setenv("no_proxy", "127.0.0.1", 1);
@@ -89,7 +104,7 @@ Reply FakeHub::finish(const ServedRequest& request, Reply reply) {
     const std::lock_guard lock(mutex_);
     number = seen_[request.method + " " + request.target]++;
   }
-  if (meddle) meddle(request, number, reply);
+  meddle(request, number, reply);
   return reply;
 }
 

@@ -45,8 +45,18 @@ class FakeHub {
   bool blobs = true;                     // the listing tells lengths and checksums
   bool ranges = true;                    // Range is obeyed
   std::chrono::milliseconds pause{0};    // before every 64 KiB
-  // Last word on every reply of both servers, with the number of this request among those of its method and path.
-  std::function<void(const ServedRequest&, int number, Reply&)> meddle;
+  // Last word on every reply of both servers, with the number of this request among those of its method and path. May
+  // be changed at any time; a request of a client that has gone may still be at it, so it must own what it captures.
+  class Meddler {
+   public:
+    using Function = std::function<void(const ServedRequest&, int number, Reply&)>;
+    Meddler& operator=(Function function);
+    void operator()(const ServedRequest& request, int number, Reply& reply) const;
+
+   private:
+    mutable std::mutex mutex_;
+    Function function_;
+  } meddle;
 
   std::string url() const { return hub_->url(); }
   std::string storage_url() const { return storage_->url(); }
