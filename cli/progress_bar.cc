@@ -67,8 +67,11 @@ void ProgressBar::draw(std::uint64_t done, std::string_view item) {
   const std::uint64_t total = total_.load(std::memory_order_relaxed);
   const std::uint64_t left = total > done ? total - done : 0;
   const double percent = total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0;
-  const std::string line = fmt::format("{} {:3.0f}%  {} of {}  {:.2f} GB/s  ETA {}  {}", verb_,
-                                       std::min(percent, 100.0), human_bytes(done), human_bytes(total), rate / 1e9,
+  // Disks in GB/s, networks in MB/s.
+  const std::string speed =
+      rate >= 1e8 ? fmt::format("{:.2f} GB/s", rate / 1e9) : fmt::format("{:.1f} MB/s", rate / 1e6);
+  const std::string line = fmt::format("{} {:3.0f}%  {} of {}  {}  ETA {}  {}", verb_, std::min(percent, 100.0),
+                                       human_bytes(done), human_bytes(total), speed,
                                        rate > 0 ? duration(static_cast<double>(left) / rate) : "?", printable(item));
   if (terminal_) {
     fmt::print(stderr, "\r\x1b[K{}", cut_at_character(line, terminal_width() - 1));
