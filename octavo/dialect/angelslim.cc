@@ -49,6 +49,7 @@ class AngelSlim {
   void read_compression(const Section& compression) {
     if (!compression.exists()) return;
     const bool weight_only = read_method(compression);
+    if (other_method_) return compression.tolerate_unknown();  // its sections are nobody's mistake
     compression.meaningless(
         {"calibrate", "cache", "sparsity", "QAT", "QAD", "MCoreQAD", "Distill", "speculative_decoding"});
     compression.require("quantization", "it says to what the model is quantized");
@@ -72,6 +73,7 @@ class AngelSlim {
         quantizes = true;
         weight_only = weight_only || name.text == "PTQWeightOnly";
       } else if (std::find(kMethods.begin(), kMethods.end(), name.text) != kMethods.end()) {
+        other_method_ = true;
         compression.error_at(
             name, "name",
             fmt::format("{}: only PTQ and PTQWeightOnly are done here; run it with AngelSlim", name.text));
@@ -91,11 +93,14 @@ class AngelSlim {
   void read_quantization(const Section& q, bool weight_only) {
     q.require("name", "fp8_dynamic or fp8_blockwise");
     const std::string name = q.text("name").value_or("");
+    if (!name.empty() && !check_name(q, name, weight_only)) {
+      // What such a scheme says of itself is nobody's mistake.
+      return q.tolerate_unknown();
+    }
     if (const auto bits = q.integer("bits", 1, 64); bits && *bits != 8) {
       q.error("bits", fmt::format("{}: FP8 has 8 bits; for other widths use AngelSlim itself", *bits));
     }
-    const bool known = name.empty() || check_name(q, name, weight_only);
-    read_method_keys(q, known ? name : "");
+    read_method_keys(q, name);
     read_save_name(q, name);
     read_ignored(q);
     if (q.boolean("low_memory")) {
@@ -145,7 +150,7 @@ class AngelSlim {
   void read_method_keys(const Section& q, const std::string& name) {
     const Section method = q.section("quant_method");
     const auto weight = method.one_of("weight", {"per-tensor", "per-channel", "per-group", "per-block"});
-    method.one_of("activation", {"per-tensor", "per-channel", "per-token"});
+    method.one_of("activation", {"per-tensor", "per-channel", "per-token", "per-block"});
     method.decides_nothing("activation");
     if (method.has("kv_cache")) method.error("kv_cache", fmt::format("{}", kNeedsCalibration));
     if (const auto group = method.integer("group_size", -1, kLargestBlock); group && *group != -1) {
@@ -237,6 +242,7 @@ class AngelSlim {
   Config& config_;
   Section root_;
   Meaning meaning_;
+  bool other_method_ = false;
 };
 
 }  // namespace

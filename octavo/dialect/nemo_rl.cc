@@ -101,19 +101,21 @@ class NemoRl {
     meaning_.worker = "policy.generation";
     meaning_.online = true;
     meaning_.model = policy.text("model_name").value_or("");
-    if (policy.exists() && !vllm.exists() && backend == "vllm") {
+    const bool inherits = root_.has("defaults");  // the engine may be the parent file's
+    if (policy.exists() && !vllm.exists() && backend == "vllm" && !inherits) {
       generation.exists()
           ? generation.error("vllm_cfg", "is missing: it says at which precision the engine runs")
           : policy.error("generation", "is missing: its vllm_cfg says at which precision the engine runs");
     }
     if (backend != "vllm") {
-      generation.one_of("backend", {"vllm", "sglang", "megatron", "hf"});
-      generation.meaningless({"vllm_cfg"});
+      generation.one_of("backend", {"vllm", "sglang", "megatron", "hf", "dynamo", "trtllm"});
+      generation.decides_nothing("vllm_cfg");
       reader_.warn(fmt::format("policy.generation.backend is {}: vllm_cfg is not used", shown(backend)));
     } else {
       read_vllm(policy, vllm);
     }
     read_loss();
+    generation.meaningless({"vllm_kwargs", "sglang_cfg", "trtllm_cfg", "mcore_generation_config", "refit_cfg"});
     generation.tolerate_unknown();
     policy.meaningless(kPolicyKeys);
     policy.tolerate_unknown();
@@ -142,6 +144,7 @@ class NemoRl {
     const auto keywords = s.texts("quantization_ignored_layer_kws");
     read_kv_cache(s);
     s.meaningless(kVllmKeys);
+    s.meaningless(engine_keys());
     if (mx && !fp8_) s.error("is_mx", "goes with precision: fp8");
     if (!fp8_) {
       for (const char* key : {"is_mx", "num_first_layers_in_bf16", "num_last_layers_in_bf16",

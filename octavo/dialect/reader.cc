@@ -37,6 +37,19 @@ std::optional<std::int64_t> as_integer(const Node& node) {
   return value;
 }
 
+// The keys on the way to "a.b", or to "..b", which goes up from where `path` stands: one dot is its own map.
+std::vector<std::string> reference(std::string_view text, const std::string& path) {
+  std::vector<std::string> out;
+  std::size_t up = 0;
+  while (up < text.size() && text[up] == '.') ++up;
+  if (up > 0) {
+    for (const std::string_view part : split(path, '.')) out.emplace_back(part);
+    out.resize(out.size() - std::min(up, out.size()));
+  }
+  for (const std::string_view part : split(text.substr(up), '.')) out.emplace_back(part);
+  return out;
+}
+
 }  // namespace
 
 std::string shown(std::string_view text) { return printable(text, 100); }
@@ -211,7 +224,7 @@ void Section::meaningless(std::initializer_list<std::string_view> keys) const {
 void Section::meaningless(const std::vector<std::string_view>& keys) const {
   if (node_ == nullptr) return;
   for (const std::string_view key : keys) {
-    reader_->know(node_, key);
+    reader_->maps_[node_].foreign.emplace_back(key);
     if (node_->find(key) != nullptr) reader_->maps_[node_].uses.try_emplace(std::string(key), KeyUse::kMeaningless);
   }
 }
@@ -288,7 +301,7 @@ const Node* Reader::resolve(const Node* node, const std::string& path) {
     const Node* target = nullptr;
     if (step < kMostSteps && text.starts_with("${") && text.ends_with("}")) {
       target = &root_;
-      for (const std::string_view part : split(text.substr(2, text.size() - 3), '.')) {
+      for (const std::string& part : reference(text.substr(2, text.size() - 3), path)) {
         const Node* parent = target;
         target = parent != nullptr && parent->is_map() ? parent->find(part) : nullptr;
         if (target != nullptr && !target->is_map()) mark(parent, part, KeyUse::kUsed);
@@ -321,7 +334,13 @@ void Reader::check_map(const Node& map, const MapState& state, Config& config) {
       if (use->second != KeyUse::kMeaningless) walk(entry.value, path, config);
       continue;
     }
-    const std::string suggestion = did_you_mean(entry.key, state.known, 1);
+    if (std::find(state.known.begin(), state.known.end(), entry.key) != state.known.end()) {
+      config.keys.push_back({path, entry.at, KeyUse::kUsed});  // looked for, and null
+      continue;
+    }
+    std::vector<std::string> names = state.known;
+    if (!state.tolerant) names.insert(names.end(), state.foreign.begin(), state.foreign.end());
+    const std::string suggestion = did_you_mean(entry.key, names, 1);
     if (state.tolerant && suggestion.empty()) {
       config.keys.push_back({path, entry.at, KeyUse::kMeaningless});
       continue;

@@ -56,8 +56,8 @@ class Section {
   void meaningless(const std::vector<std::string_view>& keys) const;
   // The key was read, to see that its value is sound, and decides nothing.
   void decides_nothing(std::string_view key) const;
-  // Keys that nobody knows are without meaning too, unless they look like a known one that is misspelt: for maps that
-  // other programs extend.
+  // Keys that nobody knows are without meaning too, unless they look like one with a meaning that is misspelt: for maps
+  // that other programs extend.
   void tolerate_unknown() const;
 
   // An error at the key's value, or at the section where the key is missing. The sentence goes behind the path.
@@ -97,7 +97,8 @@ class Reader {
   friend class Section;
   struct MapState {
     std::string path;
-    std::vector<std::string> known;
+    std::vector<std::string> known;    // asked for: they mean something
+    std::vector<std::string> foreign;  // known to have no meaning
     std::unordered_map<std::string, KeyUse> uses;
     bool tolerant = false;
   };
