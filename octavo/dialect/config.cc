@@ -98,7 +98,7 @@ std::string first_line(const Error& error) {
 std::vector<std::string> Config::meaningless() const {
   std::vector<std::string> out;
   for (const KeyRecord& key : keys) {
-    if (key.use == KeyUse::kMeaningless) out.push_back(key.path);
+    if (key.use == KeyUse::kMeaningless && key.at.file == 0) out.push_back(key.path);
   }
   return out;
 }
@@ -136,31 +136,82 @@ Result<Language> recognise(const Node& root, std::string_view origin) {
       printable(origin, 500));
 }
 
-Config read_config(std::string_view text, std::string_view origin, std::optional<Language> language) {
+namespace {
+
+Config refused(std::string_view origin, const Error& error) {
   Config config;
   config.origin = std::string(origin);
-  const auto fail = [&](const Error& error) {
-    config.errors.push_back(error.message);
-    return config;
-  };
-  const auto root = parse_yaml(text, origin);
-  if (!root.ok()) return fail(root.error());
+  config.errors.push_back(error.message);
+  return config;
+}
+
+Config read_tree(const Node& root, std::vector<std::string> origins, std::optional<Language> language) {
   if (!language) {
-    const auto found = recognise(*root, origin);
-    if (!found.ok()) return fail(found.error());
+    const auto found = recognise(root, origins.front());
+    if (!found.ok()) return refused(origins.front(), found.error());
     language = *found;
   }
+  Config config;
+  config.origin = origins.front();
   config.language = *language;
   const LanguageRow& row = row_of(*language);
-  Reader reader(*root, config.origin, row.interpolates);
+  Reader reader(root, std::move(origins), row.interpolates);
   row.read(reader, config);
   reader.finish(config);
   return config;
 }
 
+// Puts the parents that `defaults` names under `root`. One that cannot be found stays named, and is warned of.
+Status read_parents(Node& root, std::vector<std::string>& origins, std::size_t file) {
+  constexpr std::size_t kMostFiles = 16;
+  const Node* defaults = root.find("defaults");
+  if (defaults == nullptr) return {};
+  std::vector<std::string> names;
+  if (defaults->is_scalar()) names.push_back(defaults->text);
+  for (const Node& item : defaults->items) names.push_back(item.is_scalar() ? item.text : "");
+  const std::filesystem::path folder = std::filesystem::path(origins[file]).parent_path();
+  Node base;
+  base.kind = Node::Kind::kMap;
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {  // a later parent wins
+    const std::filesystem::path path = folder / *name;
+    const auto text = read_text_file(path, kLargestFile);
+    if (!text.ok()) return {};
+    if (origins.size() == kMostFiles) {
+      return usage_error("{}: has more than {} parents, or is one of its own", printable(origins.front(), 500),
+                         kMostFiles - 1);
+    }
+    origins.push_back(path.lexically_normal().string());
+    const std::size_t number = origins.size() - 1;
+    OCTAVO_ASSIGN(Node parent, parse_yaml(*text, origins.back(), {}, static_cast<int>(number)));
+    OCTAVO_TRY(read_parents(parent, origins, number));
+    inherit(base, std::move(parent));
+  }
+  std::erase_if(root.entries, [](const Entry& entry) { return entry.key == "defaults"; });
+  inherit(root, std::move(base));
+  return {};
+}
+
+}  // namespace
+
+Config read_config(std::string_view text, std::string_view origin, std::optional<Language> language) {
+  const auto root = parse_yaml(text, origin);
+  return root.ok() ? read_tree(*root, {std::string(origin)}, language) : refused(origin, root.error());
+}
+
 Result<Config> load_config(const std::filesystem::path& path, std::optional<Language> language) {
   OCTAVO_ASSIGN(const std::string text, read_text_file(path, kLargestFile));
-  Config config = read_config(text, path.string(), language);
+  std::vector<std::string> origins = {path.string()};
+  auto root = parse_yaml(text, origins.front());
+  if (!root.ok()) return refused(origins.front(), root.error());
+  if (!language) {
+    const auto found = recognise(*root, origins.front());
+    if (found.ok()) language = *found;
+  }
+  if (language == Language::kNemoRl && root->is_map()) {
+    const Status parents = read_parents(*root, origins, 0);
+    if (!parents.ok()) return refused(origins.front(), parents.error());
+  }
+  Config config = read_tree(*root, std::move(origins), language);
   if (config.language == Language::kRoll) check_experts(config);
   return config;
 }

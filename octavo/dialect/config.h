@@ -50,7 +50,7 @@ struct Config {
   std::vector<std::string> errors;  // "f.yaml:3:5: a.b: sentence", by place; all of them
   std::vector<KeyRecord> keys;      // by place
 
-  std::vector<std::string> meaningless() const;  // paths
+  std::vector<std::string> meaningless() const;  // paths of keys of the file itself, not of its parents
   // The errors as one, a line each; only when there are some.
   Error error() const;
 };
@@ -61,7 +61,8 @@ Result<Language> recognise(const Node& root, std::string_view origin);
 // Reads a text. What is wrong in it is in Config::errors, all at once. `origin` is its path as the user knows it: its
 // stem names AngelSlim's output.
 Config read_config(std::string_view text, std::string_view origin, std::optional<Language> language = std::nullopt);
-// The same of a file. An unreadable file is the only Error.
+// The same of a file. An unreadable file is the only Error. What NeMo-RL's `defaults` names is read, too: parents lie
+// beside the file, and what they say holds where the file says nothing.
 Result<Config> load_config(const std::filesystem::path& path, std::optional<Language> language = std::nullopt);
 
 // `--print-spec`: {"language", "file", "model", "output", "spec"} with the spec as quant::spec_json has it; RL

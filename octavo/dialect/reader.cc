@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <tuple>
 
 #include "octavo/base/text.h"
 
@@ -72,7 +73,7 @@ std::string Section::where(std::string_view key) const {
       if (entry.key == key) at = entry.at;
     }
   }
-  return fmt::format("{}:{}:{}: {}", printable(reader_->origin(), 500), at.line, at.column, join(key));
+  return fmt::format("{}: {}", reader_->place(at), join(key));
 }
 
 const Node* Section::value(std::string_view key) const {
@@ -257,8 +258,12 @@ void Section::require(std::string_view key, std::string_view why) const {
 
 // ---- Reader
 
-Reader::Reader(const Node& root, std::string origin, bool interpolates)
-    : root_(root), origin_(std::move(origin)), interpolates_(interpolates) {}
+Reader::Reader(const Node& root, std::vector<std::string> origins, bool interpolates)
+    : root_(root), origins_(std::move(origins)), interpolates_(interpolates) {}
+
+std::string Reader::place(Position at) const {
+  return fmt::format("{}:{}:{}", printable(origins_[static_cast<std::size_t>(at.file)], 500), at.line, at.column);
+}
 
 Section Reader::root() {
   if (!root_.is_map()) {
@@ -279,7 +284,7 @@ void Reader::warn(std::string text) {
 void Reader::error(Position at, std::string_view path, std::string_view sentence) {
   constexpr std::size_t kLongestPath = 300;
   const std::string name = path.empty() ? std::string() : printable(path, kLongestPath) + ": ";
-  errors_.push_back({at, fmt::format("{}:{}:{}: {}{}", printable(origin_, 500), at.line, at.column, name, sentence)});
+  errors_.push_back({at, fmt::format("{}: {}{}", place(at), name, sentence)});
 }
 
 void Reader::know(const Node* map, std::string_view key) {
@@ -353,7 +358,7 @@ void Reader::check_map(const Node& map, const MapState& state, Config& config) {
 void Reader::finish(Config& config) {
   walk(root_, "", config);
   const auto before = [](const auto& a, const auto& b) {
-    return std::pair(a.at.line, a.at.column) < std::pair(b.at.line, b.at.column);
+    return std::tuple(a.at.file, a.at.line, a.at.column) < std::tuple(b.at.file, b.at.line, b.at.column);
   };
   std::stable_sort(errors_.begin(), errors_.end(), before);
   std::stable_sort(config.keys.begin(), config.keys.end(), before);

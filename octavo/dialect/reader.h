@@ -83,13 +83,15 @@ class Reader {
  public:
   // `interpolates`: the language goes through OmegaConf, so ${a.b} names another value of the document. Where a key has
   // no meaning here, such text is left alone.
-  Reader(const Node& root, std::string origin, bool interpolates);
+  // `origins`: the files by Position::file, at least one.
+  Reader(const Node& root, std::vector<std::string> origins, bool interpolates);
   Section root();
 
   void note(std::string text);  // once, however often it is said
   void warn(std::string text);
   bool failed() const { return !errors_.empty(); }
-  const std::string& origin() const { return origin_; }
+  // "f.yaml:3:5"
+  std::string place(Position at) const;
   // Looks for keys that nobody asked for, and hands over everything that was found. Meanings are the caller's.
   void finish(Config& config);
 
@@ -114,7 +116,7 @@ class Reader {
   void check_map(const Node& map, const MapState& state, Config& config);
 
   const Node& root_;
-  std::string origin_;
+  std::vector<std::string> origins_;
   bool interpolates_;
   std::unordered_map<const Node*, MapState> maps_;
   std::vector<Found> errors_;

@@ -288,7 +288,7 @@ Config read_quantization_config(std::string_view json, std::string_view name, st
   }
   Meaning meaning;
   meaning.online = true;
-  Reader reader(*root, config.origin, /*interpolates=*/false);
+  Reader reader(*root, {config.origin}, /*interpolates=*/false);
   if (!name.empty() && name != "online") {
     const auto known = online_name(name);
     const auto spec = known.ok() ? quant::online_spec(*known) : Result<quant::QuantSpec>(known.error());

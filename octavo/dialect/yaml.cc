@@ -22,11 +22,11 @@ namespace {
 // Ends the parse from inside an event; the builder has the error.
 struct Stopped {};
 
-Position position(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
+Position position_in(int file, const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1, file}; }
 
 class Builder final : public YAML::EventHandler {
  public:
-  explicit Builder(const YamlLimits& limits) : limits_(limits) {}
+  Builder(const YamlLimits& limits, int file) : limits_(limits), file_(file) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -85,6 +85,8 @@ class Builder final : public YAML::EventHandler {
     Node node;
     std::uint64_t nodes = 0, bytes = 0;
   };
+
+  Position position(const YAML::Mark& mark) const { return position_in(file_, mark); }
 
   [[noreturn]] void stop(Position at, std::string what) {
     where = at;
@@ -191,6 +193,7 @@ class Builder final : public YAML::EventHandler {
   }
 
   const YamlLimits& limits_;
+  const int file_;
   std::vector<Frame> stack_;
   std::map<YAML::anchor_t, Anchored> anchors_;
   std::uint64_t nodes_ = 0, bytes_ = 0, kept_nodes_ = 0, kept_bytes_ = 0;
@@ -231,7 +234,20 @@ bool is_null_text(std::string_view text) {
   return text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL";
 }
 
-Result<Node> parse_yaml(std::string_view text, std::string_view origin, const YamlLimits& limits) {
+void inherit(Node& own, Node base) {
+  if (!own.is_map() || !base.is_map()) return;
+  for (Entry& entry : base.entries) {
+    const auto it =
+        std::find_if(own.entries.begin(), own.entries.end(), [&](const Entry& e) { return e.key == entry.key; });
+    if (it == own.entries.end()) {
+      own.entries.push_back(std::move(entry));
+    } else {
+      inherit(it->value, std::move(entry.value));
+    }
+  }
+}
+
+Result<Node> parse_yaml(std::string_view text, std::string_view origin, const YamlLimits& limits, int file) {
   const auto at = [&](Position p, std::string_view what) {
     return usage_error("{}:{}:{}: {}", printable(origin, 500), p.line, p.column, what);
   };
@@ -248,7 +264,7 @@ Result<Node> parse_yaml(std::string_view text, std::string_view origin, const Ya
   }
   if (!is_valid_utf8(text)) return usage_error("{}: is not UTF-8", printable(origin, 500));
 
-  Builder builder(limits);
+  Builder builder(limits, file);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
@@ -256,7 +272,7 @@ Result<Node> parse_yaml(std::string_view text, std::string_view origin, const Ya
       return usage_error("{}: is empty", printable(origin, 500));
     }
     Node root = std::move(*builder.root);
-    Builder second(limits);
+    Builder second(limits, file);
     if (parser.HandleNextDocument(second)) {
       return at(second.root ? second.root->at : Position{}, "a second document (---) in one file; one is read");
     }
@@ -266,7 +282,7 @@ Result<Node> parse_yaml(std::string_view text, std::string_view origin, const Ya
     return at(builder.where, builder.message);
   } catch (const YAML::Exception& error) {
     if (error.mark.is_null()) return usage_error("{}: is not YAML: {}", printable(origin, 500), printable(error.msg));
-    return at(position(error.mark), fmt::format("is not YAML: {}", printable(error.msg)));
+    return at(position_in(file, error.mark), fmt::format("is not YAML: {}", printable(error.msg)));
   } catch (const std::exception& error) {
     return usage_error("{}: is not YAML: {}", printable(origin, 500), printable(error.what()));
   }

@@ -11,9 +11,10 @@
 
 namespace octavo::dialect {
 
-// Both counted from 1.
+// Line and column are counted from 1; `file` tells the files of a document that was put together from several.
 struct Position {
   int line = 1, column = 1;
+  int file = 0;
 };
 
 struct Entry;
@@ -46,8 +47,12 @@ struct YamlLimits {
   int depth = 48;                 // of lists and maps in each other
 };
 
-// `origin` (a path) starts the messages: "recipe.yaml:3:17: ...". JSON is YAML. Usage errors.
-Result<Node> parse_yaml(std::string_view text, std::string_view origin, const YamlLimits& limits = {});
+// `origin` (a path) starts the messages: "recipe.yaml:3:17: ...". JSON is YAML. `file` goes into every Position. Usage
+// errors.
+Result<Node> parse_yaml(std::string_view text, std::string_view origin, const YamlLimits& limits = {}, int file = 0);
+
+// What `base` says and `own` does not, map by map, is added to `own`: as OmegaConf merges a file with its parent.
+void inherit(Node& own, Node base);
 
 // "a list", "text" ... for messages.
 std::string_view kind_name(const Node& node);

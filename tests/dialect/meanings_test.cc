@@ -95,6 +95,43 @@ TEST(Meanings, NemoRl) {
             "defaults: ../../grpo_math_1B.yaml is not read; keys that only it sets are not seen here");
 }
 
+TEST(Meanings, NemoRlParents) {
+  const test::TempDir dir;
+  test::write_file(dir / "base.yaml",
+                   "policy:\n  model_name: base\n  precision: bfloat16\n  generation:\n    vllm_cfg:\n      precision: "
+                   "${policy.precision}\n      num_last_layers_in_bf16: 2\nloss_fn:\n  "
+                   "use_importance_sampling_correction: true\n");
+  test::write_file(dir / "recipes/fp8.yaml",
+                   "defaults: ../base.yaml\npolicy: {generation: {vllm_cfg: {precision: fp8}}}\n");
+  test::write_file(dir / "recipes/leaf.yaml", "defaults: [fp8.yaml]\npolicy: {model_name: leaf}\n");
+  const auto config = load_config(dir / "recipes/leaf.yaml");
+  ASSERT_TRUE(config.ok());
+  ASSERT_EQ(config->meanings.size(), 1u) << all_errors(*config);
+  const Meaning& m = config->meanings[0];
+  EXPECT_EQ(m.model, "leaf");
+  EXPECT_EQ(m.online_name, "fp8_block");
+  EXPECT_EQ(m.spec->keep_last, 2u);
+  EXPECT_TRUE(config->warnings.empty());
+  EXPECT_EQ(m.said.at("keep-last"),
+            (dir / "base.yaml").string() + ":7:7: policy.generation.vllm_cfg.num_last_layers_in_bf16");
+
+  // A mistake in a parent is shown there; a parent that is not there is warned of; a circle ends.
+  test::write_file(dir / "base.yaml", "policy: {generation: {vllm_cfg: {num_lst_layers_in_bf16: 2}}}\n");
+  const auto wrong = load_config(dir / "recipes/leaf.yaml");
+  ASSERT_EQ(wrong->errors.size(), 1u) << all_errors(*wrong);
+  EXPECT_EQ(wrong->errors[0], (dir / "base.yaml").string() +
+                                  ":1:34: policy.generation.vllm_cfg.num_lst_layers_in_bf16: unknown key; did you mean "
+                                  "num_last_layers_in_bf16?");
+  test::write_file(dir / "recipes/leaf.yaml", "defaults: none.yaml\npolicy: {model_name: leaf}\n");
+  const auto alone = load_config(dir / "recipes/leaf.yaml");
+  ASSERT_EQ(alone->warnings.size(), 1u) << all_errors(*alone);
+  EXPECT_NE(alone->warnings[0].find("defaults: none.yaml is not read"), std::string::npos);
+  test::write_file(dir / "recipes/leaf.yaml", "defaults: leaf.yaml\npolicy: {model_name: leaf}\n");
+  const auto circle = load_config(dir / "recipes/leaf.yaml");
+  ASSERT_EQ(circle->errors.size(), 1u);
+  EXPECT_NE(circle->errors[0].find("has more than 15 parents, or is one of its own"), std::string::npos);
+}
+
 TEST(Meanings, NemoRlWarns) {
   const Config config = read_sample("nemo_rl/grpo_old_names.yaml");
   ASSERT_EQ(config.warnings.size(), 3u) << all_errors(config);

@@ -8,7 +8,7 @@ namespace {
 
 struct Books {
   explicit Books(std::string_view text, bool interpolates = true)
-      : root(*parse_yaml(text, "f.yaml")), reader(root, "f.yaml", interpolates) {}
+      : root(*parse_yaml(text, "f.yaml")), reader(root, {"f.yaml"}, interpolates) {}
   Config finish() {
     Config config;
     reader.finish(config);
