@@ -192,6 +192,9 @@ class Finder {
       return failure("tensor \"{}\" is {}, but has no scale (\"{}_scale\" or \"{}_scale_inv\")", weight.name,
                      dtype_name(weight.dtype), weight.name, weight.name);
     }
+    if (q.transposed()) {
+      return failure("tensor \"{}\" has a scale a column; run `octavo dequantize` first", weight.name);
+    }
     used_.insert(q.scale->name);
     slot.scale = q.scale;
     slot.spec.block_n = q.block_n;
@@ -202,22 +205,27 @@ class Finder {
                      dtype_name(weight.dtype));
     }
     const QuantizationGroup& group = info_->groups[match->group];
-    // One scale says the same in several granularities; several scales say which it is.
-    if (q.granularity != group.granularity && *element_count(q.scale->shape) > 1) {
+    // One scale says the same in several granularities; several scales say which it is. The fp8 dialect has no word for
+    // channels, which AngelSlim writes all the same.
+    const bool unsaid = info_->dialect == Dialect::kFp8 && group.granularity == Granularity::kTensor &&
+                        q.granularity == Granularity::kChannel;
+    if (q.granularity != group.granularity && *element_count(q.scale->shape) > 1 && !unsaid) {
       return failure("tensor \"{}\" has shape {}, which is one scale a {}, but config.json says one a {} ({})",
                      q.scale->name, shape_string(q.scale->shape), granularity_name(q.granularity),
                      granularity_name(group.granularity), group.pointer);
     }
     ++quantized_;
-    OCTAVO_ASSIGN(const InputRounding rounding, input_rounding(module, group));
+    OCTAVO_ASSIGN(const InputRounding rounding, input_rounding(module, group, q.input_scale));
     if (activations_ == ActivationMode::kFp8) slot.spec.input = rounding;
     return {};
   }
 
   // Read also when it is not used, so that a checkpoint without its static scale is found out in either mode.
-  Result<InputRounding> input_rounding(const std::string& module, const QuantizationGroup& group) {
+  Result<InputRounding> input_rounding(const std::string& module, const QuantizationGroup& group,
+                                       const CheckpointTensor* scale) {
+    constexpr std::uint64_t kMxGroup = 32;  // whose scales are exponents
     InputRounding out;
-    out.pow2_scales = info_->pow2_scales;
+    out.pow2_scales = info_->pow2_scales || (group.granularity == Granularity::kGroup && group.block_k == kMxGroup);
     switch (group.activation) {
       case ActivationScheme::kNone: break;
       case ActivationScheme::kDynamicToken:
@@ -227,10 +235,6 @@ class Finder {
         out.group = group.activation_group;
         break;
       case ActivationScheme::kStaticTensor: {
-        const CheckpointTensor* scale = nullptr;
-        for (const char* suffix : {".input_scale", ".activation_scale"}) {
-          if (scale == nullptr) scale = checkpoint_.find(module + suffix);
-        }
         if (scale == nullptr) {
           return failure("tensor \"{}.input_scale\" is missing: config.json says static activations ({})", module,
                          group.pointer);
@@ -269,7 +273,7 @@ class Finder {
   void find_unused() {
     for (const CheckpointTensor& tensor : checkpoint_.tensors()) {
       if (tensor.name.ends_with("rotary_emb.inv_freq")) continue;  // old checkpoints; computed from the config
-      if (!used_.contains(tensor.name) && !is_scale_name(tensor.name)) slots_.unused.push_back(tensor.name);
+      if (!used_.contains(tensor.name) && !is_scale_tensor(checkpoint_, tensor)) slots_.unused.push_back(tensor.name);
     }
     std::sort(slots_.unused.begin(), slots_.unused.end());
   }

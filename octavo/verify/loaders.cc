@@ -84,7 +84,7 @@ class LoaderRules {
                   dialect_name(subject_.info.dialect));
         continue;
       }
-      judge_row(group, *row, where);
+      judge_row(*row, where);
       check_renames(group, where);
       check_scale_dtype(group, where);
     }
@@ -96,32 +96,32 @@ class LoaderRules {
       case Granularity::kTensor: weights = "per-tensor"; break;
       case Granularity::kChannel: weights = "channel"; break;
       case Granularity::kBlock: weights = "block"; break;
-      case Granularity::kGroup: weights = fmt::format("groups of {}:", group.block_k); break;
+      case Granularity::kGroup: weights = fmt::format("group-of-{}", group.block_k); break;
     }
-    return fmt::format("{} scales, {}", weights, activation_name(group.activation));
+    return fmt::format("{} scales with {}", weights, activation_name(group.activation));
   }
 
-  void judge_row(const QuantizationGroup& group, const LoaderRow& row, const std::string& where) {
+  void judge_row(const LoaderRow& row, const std::string& where) {
     const LoaderAnswer& answer = row[loader_];
-    const auto say = [&](std::string_view verb) {
-      return fmt::format("scheme {} ({}) in the {} dialect: {} {}", scheme_kind_name(row.scheme), scheme_text(group),
-                         dialect_name(row.dialect), loader_title(loader_), verb);
-    };
+    const std::string pair =
+        fmt::format("scheme {} in the {} dialect", scheme_kind_name(row.scheme), dialect_name(row.dialect));
     switch (answer.takes) {
-      case Takes::kNo: violation(where, "{}", say(fmt::format("refuses or misreads it: {}", answer.note))); break;
+      case Takes::kNo: violation(where, "{}: {}", pair, answer.note); break;
       case Takes::kAsOther:
         // Per-tensor scales under transformers' names: check_renames() knows for which models.
-        if (row.dialect != Dialect::kFp8 || loader_ == Loader::kTensorRtLlm) {
-          report_.warnings.push_back(fmt::format("{}: {}", where, say(fmt::format("runs it as {}", answer.note))));
-        }
+        if (row.dialect == Dialect::kFp8 && loader_ != Loader::kTensorRtLlm) break;
+        warning(where, fmt::format("{}: {} runs it as {}", pair, loader_title(loader_), answer.note));
         break;
       case Takes::kUnknown:
-        report_.warnings.push_back(
-            fmt::format("{}: {}", where, say(answer.note.empty() ? "was not looked at" : answer.note)));
+        warning(where, fmt::format("{}: {}: {}", pair, loader_title(loader_),
+                                   answer.note.empty() ? "not looked at" : answer.note));
         break;
       case Takes::kLoads:
       case Takes::kDequantizes: break;
     }
+  }
+  void warning(const std::string& where, const std::string& what) {
+    report_.warnings.push_back(fmt::format("{}: {}", printable(where), what));
   }
 
   // Loaders of some models rename the scales of the fp8 dialect.

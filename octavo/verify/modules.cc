@@ -238,7 +238,8 @@ class Ignored {
     for (const IgnoreList& list : subject.info.ignore) {
       entries.insert(entries.end(), list.entries.begin(), list.entries.end());
     }
-    OCTAVO_ASSIGN(out.matcher_, NameMatcher::compile(entries, /*globs=*/subject.info.dialect == Dialect::kModelOpt));
+    const bool globs = subject.info.dialect == Dialect::kModelOpt || subject.info.dialect == Dialect::kQuark;
+    OCTAVO_ASSIGN(out.matcher_, NameMatcher::compile(entries, globs));
     return out;
   }
   Status look(Module& module) const {

@@ -335,6 +335,7 @@ std::vector<Shape> scale_shapes(Dialect dialect, const QuantizationGroup& group,
   const std::uint64_t rows = ceil_div(n, group.block_n), columns = ceil_div(k, group.block_k);
   if (dialect == Dialect::kModelOpt && group.granularity == Granularity::kBlock) {
     const Shape four = {rows, 1, columns, 1};
+    if (rows == 1 && columns == 1) return {four, {}};  // its exporter squeezes a single scale
     // Only FP8_PB_WO is known to have no other form.
     return group.format == "FP8_PB_WO" ? std::vector<Shape>{four} : std::vector<Shape>{four, {rows, columns}};
   }
