@@ -43,6 +43,8 @@ Status print_streamed(const CommonOptions& options, const WriteText& human, cons
 // One file a subcommand.
 void add_import(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
+void add_convert(CLI::App& app, Action& action);
+void add_formats(CLI::App& app, Action& action);
 void add_dequantize(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_merge(CLI::App& app, Action& action);

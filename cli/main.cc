@@ -94,6 +94,8 @@ int run(int argc, char** argv) {
   Action action;
   add_import(app, action);
   add_quantize(app, action);
+  add_convert(app, action);
+  add_formats(app, action);
   add_verify(app, action);
   add_inspect(app, action);
   add_dequantize(app, action);

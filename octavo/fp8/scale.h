@@ -28,21 +28,25 @@ constexpr std::uint8_t e8m0_encode_up(float value) {
   return static_cast<std::uint8_t>(up > 254 ? 254 : up);
 }
 
-enum class ScaleDType : std::uint8_t { kF32, kBF16 };
+// As scales are stored. kE8M0 holds powers of two alone, as MXFP8 has them: a byte, U8 in files.
+enum class ScaleDType : std::uint8_t { kF32, kBF16, kE8M0 };
 
 constexpr float round_scale(float scale, ScaleDType dtype) {
+  if (dtype == ScaleDType::kE8M0) return e8m0_decode(e8m0_encode_up(scale));
   return dtype == ScaleDType::kBF16 ? bf16_to_float(float_to_bf16(scale)) : scale;
 }
 
 // The stored scale of a group whose largest magnitude is `amax` (finite, >= 0):
-//   amax / max(format) in FP32, rounded up to a power of two if asked, rounded to its stored dtype. The caller
-//   quantizes with the returned value, so what is stored is what was used.
+//   amax / max(format) in FP32, rounded up to a power of two if asked or stored as one, rounded to its stored dtype.
+//   The caller quantizes with the returned value, so what is stored is what was used.
 // An all-zero group gives 1. Where the result would round to zero it is the dtype's smallest positive number instead,
 // so a stored scale is always finite and positive.
 constexpr float scale_from_amax(float amax, Format format, ScaleDType dtype, bool pow2) {
   if (amax == 0.0f) return 1.0f;
   const float exact = amax / max_value(format);
-  if (pow2) return e8m0_decode(exact == 0.0f ? std::uint8_t{0} : e8m0_encode_up(exact));  // exact in every scale dtype
+  if (pow2 || dtype == ScaleDType::kE8M0) {  // exact in every scale dtype
+    return e8m0_decode(exact == 0.0f ? std::uint8_t{0} : e8m0_encode_up(exact));
+  }
   const float stored = round_scale(exact, dtype);
   if (stored != 0.0f) return stored;
   return std::bit_cast<float>(dtype == ScaleDType::kBF16 ? 0x00010000u : 0x00000001u);

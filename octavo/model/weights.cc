@@ -117,7 +117,7 @@ class Loader {
     plan_ = std::move(plan);
     for (LinearSlot& slot : slots_.linears) {
       const quant::PlannedTensor* planned = quant::find_planned(checkpoint_, *plan_, slot.weight->name);
-      if (planned == nullptr || !planned->quantize) continue;
+      if (planned == nullptr || !planned->encodes()) continue;
       slot.spec.dtype = plan_->outputs[planned->output].dtype;
       slot.spec.block_n = planned->encoding->block_n;
       slot.spec.block_k = planned->encoding->block_k;

@@ -266,6 +266,12 @@ void store_scales(std::span<const float> scales, fp8::ScaleDType dtype, std::vec
     std::memcpy(out.data(), scales.data(), out.size());
     return;
   }
+  if (dtype == fp8::ScaleDType::kE8M0) {
+    out.resize(scales.size());
+    std::transform(scales.begin(), scales.end(), out.begin(),
+                   [](float scale) { return std::byte{fp8::e8m0_encode_up(scale)}; });
+    return;
+  }
   out.resize(scales.size() * 2);
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const std::uint16_t bits = fp8::float_to_bf16(scales[i]);

@@ -83,7 +83,7 @@ class PieceEncoder {
   std::uint64_t rows_ = 0, cols_ = 0;
 };
 
-// Scales as they are stored: F32 or BF16, little-endian.
+// Scales as they are stored: F32 or BF16, little-endian, or E8M0.
 void store_scales(std::span<const float> scales, fp8::ScaleDType dtype, std::vector<std::byte>& out);
 
 }  // namespace octavo::quant

@@ -31,19 +31,22 @@ class FolderSink final : public TensorSink {
 OutputUnit output_unit(const Plan& plan, const Unit& unit) {
   if (unit.pass == Pass::kAmax) return {kNoFile, unit.extent.count()};  // to be recorded as often as the others
   // Bytes of a copy, or codes of a byte each; scales are not worth counting.
-  return {plan.outputs[plan.tensors[unit.tensor].output].shard, unit.extent.count()};
+  const OutputTensor& out = plan.outputs[plan.tensors[unit.tensor].output];
+  return {out.shard, unit.extent.count() * (unit.pass == Pass::kDecode ? dtype_bytes(out.dtype) : 1)};
 }
 
 JobDescription describe(const Checkpoint& checkpoint, const Plan& plan, const Schedule& schedule) {
   JobDescription job;
-  job.record.command = "quantize";
+  job.record.command = plan.convert ? "convert" : "quantize";
   job.record.options = spec_json(plan.spec);
   job.record.source = checkpoint_fingerprint(checkpoint);
   job.inputs = input_files(checkpoint);
   for (const PlannedShard& shard : plan.shards) job.files.push_back({shard.name, shard.bytes});
   job.head = [&plan](std::size_t file) { return shard_header(plan, file); };
   for (const Unit& unit : schedule.units) job.units.push_back(output_unit(plan, unit));
-  job.copies = copied_files(checkpoint);
+  // It would speak of the source.
+  job.copies = copied_files(checkpoint, {"hf_quant_config.json"});
+  for (const PlannedText& text : plan.texts) job.texts.push_back({text.name, text.text});
   if (plan.has_index) job.texts.push_back({"model.safetensors.index.json", index_text(plan)});
   job.texts.push_back({"config.json", plan.config_text});
   return job;

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <map>
 
+#include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
+#include "octavo/quant/decode_piece.h"
 #include "octavo/quant/selection.h"
 
 namespace octavo::quant {
@@ -149,7 +151,7 @@ void Executor::prepare_holding() {
       const std::uint32_t amax = waiting[next++];
       if (state_[i] != State::kToDo || state_[amax] != State::kToDo) continue;
       held_at_[amax] = held_at_[i] = sizes[unit.region];
-      sizes[unit.region] += source_bytes(unit);
+      sizes[unit.region] += value_bytes(unit);
     }
   }
   held_ = std::make_unique<HeldRegions>(std::move(sizes), hold_bytes_);
@@ -201,13 +203,15 @@ Result<bool> Executor::work(std::uint32_t index, Buffers& buffers, UnitResult& r
   std::byte* memory = held ? held_->data(unit.region) + held_at_[index] : nullptr;
   switch (unit.pass) {
     case Pass::kCopy: OCTAVO_TRY(copy(unit, buffers)); break;
+    case Pass::kDecode: OCTAVO_TRY(decode(unit, buffers)); break;
+    case Pass::kScales: OCTAVO_TRY(scales(unit, buffers)); break;
     case Pass::kEncode: OCTAVO_TRY(encode(unit, buffers, result)); break;
     case Pass::kAmax: OCTAVO_TRY(amax(unit, buffers, result, memory)); break;
     case Pass::kEncodeShared: {
       const std::optional<float> amax = regions_[unit.region].wait_amax();
       if (!amax) return false;
       OCTAVO_TRY(encode_shared(unit, *amax, buffers, result, memory));
-      if (held) held_->release(unit.region, source_bytes(unit));
+      if (held) held_->release(unit.region, value_bytes(unit));
       break;
     }
   }
@@ -215,6 +219,7 @@ Result<bool> Executor::work(std::uint32_t index, Buffers& buffers, UnitResult& r
 }
 
 std::uint64_t Executor::source_bytes(const Unit& unit) const {
+  if (unit.pass == Pass::kScales) return 0;  // of another tensor, and next to nothing
   return unit.extent.count() * (unit.pass == Pass::kCopy ? 1 : dtype_bytes(source(unit).dtype));
 }
 
@@ -225,6 +230,7 @@ void Executor::report(const Unit& unit, const Extent& part) {
 
 // The rows of a unit lie together in the file; those that a neighbour has still to read of them are read again.
 void Executor::release_cache(const Unit& unit) {
+  if (unit.pass == Pass::kScales) return;
   const CheckpointTensor& tensor = source(unit);
   const std::uint64_t row = unit.pass == Pass::kCopy ? 1 : tensor.shape[1] * dtype_bytes(tensor.dtype);
   checkpoint_.shards()[tensor.shard].file->drop_cache(tensor.offset + unit.extent.row_begin * row,
@@ -232,7 +238,8 @@ void Executor::release_cache(const Unit& unit) {
 }
 
 std::vector<Extent> Executor::parts(const Unit& unit) const {
-  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  // Of an FP8 source the codes and the scales they are decoded with are in memory too.
+  const std::uint64_t bytes = dtype_bytes(value_dtype(unit)) * (plan_.tensors[unit.tensor].fp8 ? 2 : 1);
   const std::uint64_t target = std::max<std::uint64_t>(1, target_bytes_ / bytes);
   if (unit.pass != Pass::kEncode) return cut_extent(unit.extent, target);
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
@@ -253,21 +260,89 @@ Status Executor::copy(const Unit& unit, Buffers& buffers) {
   return {};
 }
 
-// Reads a part, contiguous, into the beginning of `buffer`. It may hold NaN or infinity.
-Result<PieceEncoder> Executor::load(const Unit& unit, const Extent& part, std::span<std::byte> buffer) {
+Status Executor::decode(const Unit& unit, Buffers& buffers) {
+  const PlannedTensor& planned = plan_.tensors[unit.tensor];
+  const DType dtype = plan_.outputs[planned.output].dtype;
+  const std::uint64_t k = source(unit).shape[1], bytes = dtype_bytes(dtype);
+  for (const Extent& part : parts(unit)) {
+    buffers.source.resize(part.count() * bytes);
+    OCTAVO_TRY(decode_extent(checkpoint_, plan_.fp8_weights[*planned.fp8], part, dtype, kernels_, buffers.fp8,
+                             buffers.source));
+    // Whole rows, or a stretch of one.
+    OCTAVO_TRY(sink_.write(planned.output, (part.row_begin * k + part.col_begin) * bytes, buffers.source));
+    report(unit, part);
+  }
+  return {};
+}
+
+// Scales of the source as the output stores them: of a weight whose codes stay, one for each of its new regions; of
+// activations, the only one.
+Status Executor::scales(const Unit& unit, Buffers& buffers) {
+  const PlannedTensor& planned = plan_.tensors[unit.tensor];
+  const std::uint32_t output = planned.scale.value_or(planned.output);
+  const CheckpointTensor* stored = &source(unit);
+  buffers.scales.clear();
+  if (planned.action == Action::kScale) {
+    OCTAVO_ASSIGN(buffers.scales, checkpoint_.read_scales(*stored, 0, 1));
+  } else {
+    const QuantizedWeight& weight = plan_.fp8_weights[*planned.fp8];
+    const WeightEncoding& e = *planned.encoding;
+    stored = weight.scale;
+    const auto index = [&](std::uint64_t row, std::uint64_t col) {
+      return weight.scale_index(row * e.block_n, col * e.block_k);
+    };
+    for (std::uint64_t row = unit.extent.row_begin; row < unit.extent.row_end; ++row) {
+      const std::uint64_t first = index(row, unit.extent.col_begin), last = index(row, unit.extent.col_end - 1);
+      OCTAVO_ASSIGN(const auto read, checkpoint_.read_scales(*stored, first, last - first + 1));
+      for (std::uint64_t col = unit.extent.col_begin; col < unit.extent.col_end; ++col) {
+        buffers.scales.push_back(read[index(row, col) - first]);
+      }
+    }
+  }
+  const OutputTensor& out = plan_.outputs[output];
+  const auto dtype = out.dtype == DType::kBF16 ? fp8::ScaleDType::kBF16
+                     : out.dtype == DType::kU8 ? fp8::ScaleDType::kE8M0
+                                               : fp8::ScaleDType::kF32;
+  for (const float scale : buffers.scales) {
+    if (!(scale > 0) || !std::isfinite(scale)) {
+      return failure("tensor \"{}\": holds the scale {}; a scale must be positive and finite", printable(stored->name),
+                     scale);
+    }
+    if (fp8::round_scale(scale, dtype) != scale) {
+      return failure("tensor \"{}\": holds the scale {}, which is no power of two though the model says so (ue8m0)",
+                     printable(stored->name), scale);
+    }
+  }
+  store_scales(buffers.scales, dtype, buffers.stored_scales);
+  const std::uint64_t columns = planned.encoding ? ceil_div(source(unit).shape[1], planned.encoding->block_k) : 1;
+  const std::uint64_t at = unit.extent.row_begin * columns + unit.extent.col_begin;
+  return sink_.write(output, at * dtype_bytes(out.dtype), buffers.stored_scales);
+}
+
+// Fills `buffer`, contiguous, with the values of a part.
+Status Executor::read_values(const Unit& unit, const Extent& part, std::span<std::byte> buffer, Buffers& buffers) {
+  const PlannedTensor& planned = plan_.tensors[unit.tensor];
+  if (planned.fp8) {
+    return decode_extent(checkpoint_, plan_.fp8_weights[*planned.fp8], part, value_dtype(unit), kernels_, buffers.fp8,
+                         buffer);
+  }
   const CheckpointTensor& tensor = source(unit);
   const std::uint64_t bytes = dtype_bytes(tensor.dtype), k = tensor.shape[1];
   const std::uint64_t rows = part.rows(), cols = part.cols();
-  if (cols == k) {
-    OCTAVO_TRY(checkpoint_.read(tensor, part.row_begin * k * bytes, buffer));
-  } else {
-    for (std::uint64_t r = 0; r < rows; ++r) {
-      OCTAVO_TRY(checkpoint_.read(tensor, ((part.row_begin + r) * k + part.col_begin) * bytes,
-                                  buffer.subspan(r * cols * bytes, cols * bytes)));
-    }
+  if (cols == k) return checkpoint_.read(tensor, part.row_begin * k * bytes, buffer);
+  for (std::uint64_t r = 0; r < rows; ++r) {
+    OCTAVO_TRY(checkpoint_.read(tensor, ((part.row_begin + r) * k + part.col_begin) * bytes,
+                                buffer.subspan(r * cols * bytes, cols * bytes)));
   }
-  PieceEncoder encoder(kernels_, *plan_.tensors[unit.tensor].encoding, tensor.dtype);
-  encoder.load(buffer, rows, cols);
+  return {};
+}
+
+// Reads a part into the beginning of `buffer`. It may hold NaN or infinity.
+Result<PieceEncoder> Executor::load(const Unit& unit, const Extent& part, std::span<std::byte> buffer,
+                                    Buffers& buffers) {
+  OCTAVO_TRY(read_values(unit, part, buffer, buffers));
+  PieceEncoder encoder(kernels_, *plan_.tensors[unit.tensor].encoding, value_dtype(unit));
+  encoder.load(buffer, part.rows(), part.cols());
   return encoder;
 }
 
@@ -304,14 +379,14 @@ Result<float> Executor::finite_amax(const Unit& unit, const Extent& part, PieceE
 
 Status Executor::encode(const Unit& unit, Buffers& buffers, UnitResult& result) {
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
-  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  const std::uint64_t bytes = dtype_bytes(value_dtype(unit));
   for (const Extent& part : parts(unit)) {
     if (part.count() > std::max<std::uint64_t>(1, limit_bytes_ / bytes)) {
       OCTAVO_TRY(encode_split(unit, part, buffers, result));
       continue;
     }
     buffers.source.resize(part.count() * bytes);
-    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source, buffers));
     buffers.codes.resize(part.count());
     buffers.scales.resize(((part.rows() - 1) / e.block_n + 1) * ((part.cols() - 1) / e.block_k + 1));
     const Distortion before = result.distortion;
@@ -328,13 +403,13 @@ Status Executor::encode(const Unit& unit, Buffers& buffers, UnitResult& result) 
 
 // A single region that fits a unit but not the window: read in parts, twice.
 Status Executor::encode_split(const Unit& unit, const Extent& region, Buffers& buffers, UnitResult& result) {
-  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  const std::uint64_t bytes = dtype_bytes(value_dtype(unit));
   const auto pieces = cut_extent(region, std::max<std::uint64_t>(1, target_bytes_ / bytes));
   float largest = 0, scale = 0;
   for (const bool measure : {true, false}) {
     for (const Extent& part : pieces) {
       buffers.source.resize(part.count() * bytes);
-      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source, buffers));
       if (measure) {
         OCTAVO_ASSIGN(const float amax, finite_amax(unit, part, encoder, &result.zeroed));
         largest = std::max(largest, amax);
@@ -348,13 +423,13 @@ Status Executor::encode_split(const Unit& unit, const Extent& region, Buffers& b
 }
 
 Status Executor::amax(const Unit& unit, Buffers& buffers, UnitResult& result, std::byte* keep) {
-  const std::uint64_t bytes = dtype_bytes(source(unit).dtype);
+  const std::uint64_t bytes = dtype_bytes(value_dtype(unit));
   std::uint64_t at = 0;
   for (const Extent& part : parts(unit)) {
     const std::uint64_t size = part.count() * bytes;
     if (keep == nullptr) buffers.source.resize(size);
     const auto data = keep != nullptr ? std::span(keep + at, size) : std::span(buffers.source);
-    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, data));
+    OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, data, buffers));
     OCTAVO_ASSIGN(const float value, finite_amax(unit, part, encoder, &result.zeroed));
     result.amax = std::max(result.amax, value);
     at += size;
@@ -364,20 +439,20 @@ Status Executor::amax(const Unit& unit, Buffers& buffers, UnitResult& result, st
 }
 
 Status Executor::encode_shared(const Unit& unit, float amax, Buffers& buffers, UnitResult& result, std::byte* kept) {
-  const CheckpointTensor& tensor = source(unit);
+  const DType values = value_dtype(unit);
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
   std::uint64_t at = 0;
   for (const Extent& part : parts(unit)) {
-    const std::uint64_t size = part.count() * dtype_bytes(tensor.dtype);
+    const std::uint64_t size = part.count() * dtype_bytes(values);
     if (kept != nullptr) {
       // What the first pass kept is rounded and finite already.
-      const bool rounded = tensor.dtype == DType::kF32 && e.via_bf16;
-      PieceEncoder encoder(kernels_, e, rounded ? DType::kBF16 : tensor.dtype);
+      const bool rounded = values == DType::kF32 && e.via_bf16;
+      PieceEncoder encoder(kernels_, e, rounded ? DType::kBF16 : values);
       encoder.load(std::span(kept + at, size), part.rows(), part.cols());
       OCTAVO_TRY(encode_at(unit, part, encoder, encoder.scale(amax), buffers, result));
     } else {
       buffers.source.resize(size);
-      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source));
+      OCTAVO_ASSIGN(PieceEncoder encoder, load(unit, part, buffers.source, buffers));
       OCTAVO_TRY(encode_at(unit, part, encoder, encoder.scale(amax), buffers, result));
     }
     at += size;
@@ -450,12 +525,12 @@ Summary Executor::summary() const {
   }
   if (std::find(state_.begin(), state_.end(), State::kElsewhere) != state_.end()) {
     out.quantized = out.kept = 0;  // of this part
-    for (std::size_t i = 0; i < seen.size(); ++i) out.quantized += seen[i] && plan_.tensors[i].quantize;
-    for (std::size_t i = 0; i < seen.size(); ++i) out.kept += seen[i] && !plan_.tensors[i].quantize;
+    for (std::size_t i = 0; i < seen.size(); ++i) out.quantized += seen[i] && plan_.tensors[i].quantized();
+    for (std::size_t i = 0; i < seen.size(); ++i) out.kept += seen[i] && !plan_.tensors[i].quantized();
   }
   std::map<std::string, KindScales> kinds;
   for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {
-    if (!plan_.tensors[i].quantize || !seen[i]) continue;
+    if (!plan_.tensors[i].encodes() || !seen[i]) continue;
     const std::string module(module_name(checkpoint_.tensors()[plan_.tensors[i].source].name));
     std::string leaf(module_leaf(module));
     const UnitResult& t = tensors[i];

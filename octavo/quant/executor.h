@@ -78,7 +78,7 @@ class Executor {
     std::optional<float> wait_amax() const;  // nullopt when broken
   };
   struct Buffers {
-    std::vector<std::byte> source, stored_scales;
+    std::vector<std::byte> source, stored_scales, fp8;
     std::vector<std::uint8_t> codes;
     std::vector<float> scales;
   };
@@ -86,6 +86,10 @@ class Executor {
   const CheckpointTensor& source(const Unit& unit) const {
     return checkpoint_.tensors()[plan_.tensors[unit.tensor].source];
   }
+  DType value_dtype(const Unit& unit) const {
+    return quant::value_dtype(checkpoint_, plan_, plan_.tensors[unit.tensor]);
+  }
+  std::uint64_t value_bytes(const Unit& unit) const { return unit.extent.count() * dtype_bytes(value_dtype(unit)); }
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed) != 0; }
   void prepare_holding();
   std::vector<Extent> parts(const Unit& unit) const;
@@ -93,12 +97,15 @@ class Executor {
   // The unit's work; false when it was left because the run is ending.
   Result<bool> work(std::uint32_t index, Buffers& buffers, UnitResult& result);
   Status copy(const Unit& unit, Buffers& buffers);
+  Status decode(const Unit& unit, Buffers& buffers);
+  Status scales(const Unit& unit, Buffers& buffers);
   Status encode(const Unit& unit, Buffers& buffers, UnitResult& result);
   Status encode_split(const Unit& unit, const Extent& part, Buffers& buffers, UnitResult& result);
   Status amax(const Unit& unit, Buffers& buffers, UnitResult& result, std::byte* keep);
   Status encode_shared(const Unit& unit, float amax, Buffers& buffers, UnitResult& result, std::byte* kept);
 
-  Result<PieceEncoder> load(const Unit& unit, const Extent& part, std::span<std::byte> buffer);
+  Status read_values(const Unit& unit, const Extent& part, std::span<std::byte> buffer, Buffers& buffers);
+  Result<PieceEncoder> load(const Unit& unit, const Extent& part, std::span<std::byte> buffer, Buffers& buffers);
   Result<float> finite_amax(const Unit& unit, const Extent& part, PieceEncoder& encoder, std::uint64_t* zeroed);
   Status make_finite(const Unit& unit, const Extent& part, PieceEncoder& encoder, std::uint64_t* zeroed);
   Status encode_at(const Unit& unit, const Extent& part, PieceEncoder& encoder, float scale, Buffers& buffers,

@@ -3,14 +3,16 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/model_config.h"
-#include "octavo/quant/module_kinds.h"
 #include "octavo/quant/output_config.h"
 #include "octavo/quant/plan_layout.h"
+#include "octavo/quant/plan_warnings.h"
+#include "octavo/quant/relabel.h"
 #include "octavo/quant/selection.h"
 
 namespace octavo::quant {
@@ -18,12 +20,12 @@ namespace {
 
 DType fp8_dtype(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
 
-// "model.layers.3.mlp.experts" of a module inside it.
-std::optional<std::string_view> experts_block(std::string_view module) {
-  constexpr std::string_view kExperts = ".experts.";
-  const std::size_t at = module.find(kExperts);
-  if (at == std::string_view::npos) return std::nullopt;
-  return module.substr(0, at + kExperts.size() - 1);
+DType stored_dtype(fp8::ScaleDType dtype) {
+  switch (dtype) {
+    case fp8::ScaleDType::kBF16: return DType::kBF16;
+    case fp8::ScaleDType::kE8M0: return DType::kU8;  // SGLang refuses F8_E8M0, and vLLM would convert the values
+    default: return DType::kF32;
+  }
 }
 
 bool divides(const WeightEncoding& e, const Shape& shape) {
@@ -31,52 +33,130 @@ bool divides(const WeightEncoding& e, const Shape& shape) {
 }
 
 // Name and shape of the scale: docs/formats.md, "Which name and shape".
-std::string_view scale_suffix(OutputFormat format, Granularity granularity) {
-  const bool inverse = format == OutputFormat::kFp8 && granularity == Granularity::kBlock;
+std::string_view scale_suffix(const QuantSpec& spec, Granularity granularity) {
+  const bool inverse = spec.format == OutputFormat::kFp8 ? granularity == Granularity::kBlock
+                                                         : spec.scale_name == ScaleName::kWeightScaleInv;
   return inverse ? "_scale_inv" : "_scale";
 }
 
+Shape scalar_shape(OutputFormat format) { return format == OutputFormat::kCompressedTensors ? Shape{1} : Shape{}; }
+
 Shape scale_shape(const Shape& weight, const WeightEncoding& e, OutputFormat format) {
-  if (e.granularity != Granularity::kTensor) return {ceil_div(weight[0], e.block_n), ceil_div(weight[1], e.block_k)};
-  return format == OutputFormat::kFp8 ? Shape{} : Shape{1};
+  if (e.granularity == Granularity::kTensor) return scalar_shape(format);
+  const std::uint64_t n = ceil_div(weight[0], e.block_n), k = ceil_div(weight[1], e.block_k);
+  if (format != OutputFormat::kModelOpt || e.granularity == Granularity::kGroup) return {n, k};
+  return e.granularity == Granularity::kChannel ? Shape{n} : Shape{n, 1, k, 1};
+}
+
+// "model.layers.0.self_attn.k_scale" as the output's dialect names it: modelopt hangs it on the projection.
+std::string cache_scale_name(std::string_view name, OutputFormat format) {
+  for (const char* kind : {"k", "v"}) {
+    const std::string plain = fmt::format(".{}_scale", kind), projected = fmt::format(".{}_proj.{}_scale", kind, kind);
+    const bool is_projected = name.ends_with(projected);
+    if (!is_projected && !name.ends_with(plain)) continue;
+    const std::string& from = is_projected ? projected : plain;
+    const std::string& to = format == OutputFormat::kModelOpt ? projected : plain;
+    return fmt::format("{}{}", name.substr(0, name.size() - from.size()), to);
+  }
+  return std::string(name);
 }
 
 class Planner {
  public:
   Planner(const Checkpoint& checkpoint, const QuantSpec& spec) : checkpoint_(checkpoint) { plan_.spec = spec; }
 
-  Result<Plan> run() {
+  Result<Plan> quantize() {
     OCTAVO_TRY(check_spec(plan_.spec));
-    OCTAVO_TRY(check_source());
+    OCTAVO_TRY(check_config());
+    OCTAVO_TRY(check_not_quantized());
+    if (plan_.spec.scheme.activation == Activation::kStaticTensor) {
+      return usage_error(
+          "--scheme static needs scales of activations, which calibration finds and Octavo does not do yet; "
+          "`octavo convert` keeps those that a model has, --scheme tensor or dynamic needs none");
+    }
+    return run();
+  }
+
+  Result<Plan> convert() {
+    OCTAVO_TRY(check_spec(plan_.spec));
+    OCTAVO_TRY(check_config());
+    OCTAVO_TRY(find_fp8_weights());
+    return run();
+  }
+
+ private:
+  Result<Plan> run() {
     const std::string origin = checkpoint_.config_path().string();
     OCTAVO_ASSIGN(config_, parse_model_config(checkpoint_.config(), origin));
-    OCTAVO_ASSIGN(selection_, select_tensors(checkpoint_, config_, plan_.spec));
+    OCTAVO_ASSIGN(selection_, select_tensors(checkpoint_, config_, plan_.spec, plan_.convert));
     plan_.warnings = selection_.warnings;
     strings_ = selection_.reasons;
     if (plan_.spec.edge == Edge::kChannel) find_edge_modules();
     plan_.tensors.reserve(checkpoint_.tensors().size());
     plan_.outputs.reserve(checkpoint_.tensors().size() + quantized_tensors());
     for (std::uint32_t i = 0; i < checkpoint_.tensors().size(); ++i) OCTAVO_TRY(plan_tensor(i));
+    if (plan_.convert && plan_.quantized == 0) {
+      return failure("{}: nothing is left in FP8; `octavo dequantize` makes a BF16 model", checkpoint_.dir().string());
+    }
     OCTAVO_TRY(lay_out_shards());
+    modules_.fp8_cache = !info_.kv_cache.empty();
     plan_.config_text =
         set_top_level_key(checkpoint_.config_text(), "quantization_config", quantization_config(plan_.spec, modules_));
+    if (const Json legacy = hf_quant_config(plan_.spec, modules_); !legacy.is_null()) {
+      plan_.texts.push_back({"hf_quant_config.json", legacy.dump(2) + "\n"});
+    }
     plan_.source_bytes = checkpoint_.data_bytes();
-    warn();
+    add_warnings(checkpoint_, config_, selection_, expert_bytes_, plan_);
     plan_.strings = std::move(strings_);
     return std::move(plan_);
   }
 
- private:
-  Status check_source() const {
-    if (!checkpoint_.has_config()) {
-      return failure("{}: no config.json; a Hugging Face model folder has one", checkpoint_.dir().string());
-    }
+  Status check_config() const {
+    if (checkpoint_.has_config()) return {};
+    return failure("{}: no config.json; a Hugging Face model folder has one", checkpoint_.dir().string());
+  }
+
+  Status check_not_quantized() const {
     const auto it = checkpoint_.config().find("quantization_config");
     if (it != checkpoint_.config().end() && !it->is_null()) {
       const auto method = it->is_object() ? it->find("quant_method") : it->end();
       const bool named = it->is_object() && method != it->end() && method->is_string();
-      return failure("{}: already quantized{}; run `octavo dequantize` first", checkpoint_.dir().string(),
+      return failure("{}: already quantized{}; `octavo convert` takes FP8 models to another scheme or format",
+                     checkpoint_.dir().string(),
                      named ? fmt::format(" ({})", printable(method->get<std::string>())) : "");
+    }
+    return {};
+  }
+
+  Status find_fp8_weights() {
+    plan_.convert = true;
+    OCTAVO_ASSIGN(auto info, read_quantization(checkpoint_));
+    if (!info) {
+      return failure("{}: not quantized; `octavo quantize` takes it to FP8", checkpoint_.dir().string());
+    }
+    info_ = std::move(*info);
+    plan_.source_format = info_.describe();
+    OCTAVO_ASSIGN(plan_.fp8_weights, find_quantized_weights(checkpoint_, info_));
+    for (std::uint32_t i = 0; i < plan_.fp8_weights.size(); ++i) {
+      const QuantizedWeight& weight = plan_.fp8_weights[i];
+      if (weight.scale == nullptr) {
+        return failure("tensor \"{}\": is FP8 and has no scale", printable(weight.weight->name));
+      }
+      if (weight.weight->shape.size() != 2 || !weight.weight->name.ends_with(".weight")) {
+        return failure(
+            "tensor \"{}\": {}: experts in this layout cannot be converted yet; `octavo dequantize` reads them",
+            printable(weight.weight->name), shape_string(weight.weight->shape));
+      }
+      fp8_.emplace(weight.weight, i);
+      scales_.insert(weight.scale);
+      if (weight.input_scale != nullptr) input_scales_.emplace(weight.input_scale, i);
+      const bool needs = plan_.spec.scheme.activation == Activation::kStaticTensor;
+      if (needs && weight.input_scale == nullptr) {
+        return failure(
+            "tensor \"{}\": has no scale of its activations, which --scheme static needs: only calibration "
+            "finds it, and Octavo does not do that yet",
+            printable(weight.weight->name));
+      }
     }
     return {};
   }
@@ -124,21 +204,63 @@ class Planner {
   Status plan_tensor(std::uint32_t index) {
     const CheckpointTensor& tensor = checkpoint_.tensors()[index];
     const Decision& decision = selection_.decisions[index];
-    const std::string_view module = module_name(tensor.name);
     PlannedTensor planned;
     planned.source = index;
-    planned.quantize = decision.quantize;
     planned.why = decision.why;
-    planned.output = static_cast<std::uint32_t>(plan_.outputs.size());
-    if (!decision.quantize) {
-      plan_.outputs.push_back(
-          {strings_->add(tensor.name), tensor.dtype, tensor.shard, index, tensor.shape, 0, tensor.bytes});
-      if (decision.linear) modules_.kept.push_back(module);
-      note_fused_experts(tensor);
-      plan_.tensors.push_back(std::move(planned));
-      return {};
+    if (const auto it = fp8_.find(&tensor); it != fp8_.end()) planned.fp8 = it->second;
+    if (plan_.convert && plan_scale(tensor, planned)) return {};
+    plan_.read_bytes += tensor.bytes;
+    const bool headless = decision.head && plan_.spec.format != OutputFormat::kCompressedTensors;
+    if (decision.quantize && !headless) return plan_weight(tensor, decision, planned);
+    planned.action = planned.fp8 ? Action::kDecode : Action::kKeep;
+    if (planned.fp8 && decision.quantize) {
+      planned.why =
+          strings_->intern(fmt::format("no loader takes an FP8 head in the {} format", format_name(plan_.spec.format)));
     }
+    const DType dtype = planned.fp8 ? DType::kBF16 : tensor.dtype;
+    const std::string_view name =
+        strings_->add(plan_.convert ? cache_scale_name(tensor.name, plan_.spec.format) : tensor.name);
+    add_output(name, dtype, tensor, tensor.shape, planned.output);
+    if (decision.linear) modules_.kept.push_back(module_name(tensor.name));
+    note_fused_experts(tensor);
+    plan_.tensors.push_back(planned);
+    return {};
+  }
 
+  // A scale of an FP8 source. False: the tensor is none.
+  bool plan_scale(const CheckpointTensor& tensor, PlannedTensor& planned) {
+    const auto input = input_scales_.find(&tensor);
+    if (input == input_scales_.end() && !scales_.contains(&tensor)) return false;
+    planned.action = Action::kDrop;
+    planned.why = strings_->intern("scale");
+    const bool wanted = input != input_scales_.end() && plan_.spec.scheme.activation == Activation::kStaticTensor;
+    if (wanted && still_quantized(*plan_.fp8_weights[input->second].weight)) {
+      planned.action = Action::kScale;
+      planned.why = strings_->intern("scale of activations");
+      plan_.read_bytes += tensor.bytes;
+      const bool compressed = plan_.spec.format == OutputFormat::kCompressedTensors;
+      const DType dtype = compressed && tensor.dtype == DType::kBF16 ? DType::kBF16 : DType::kF32;
+      add_output(strings_->add(plan_.fp8_weights[input->second].module, ".input_scale"), dtype, tensor,
+                 scalar_shape(plan_.spec.format), planned.output);
+    }
+    plan_.tensors.push_back(planned);
+    return true;
+  }
+
+  bool still_quantized(const CheckpointTensor& weight) const {
+    const Decision& d = selection_.decisions[static_cast<std::size_t>(&weight - checkpoint_.tensors().data())];
+    return d.quantize && !(d.head && plan_.spec.format != OutputFormat::kCompressedTensors);
+  }
+
+  void add_output(std::string_view name, DType dtype, const CheckpointTensor& tensor, Shape shape,
+                  std::uint32_t& number) {
+    number = static_cast<std::uint32_t>(plan_.outputs.size());
+    const auto planned = static_cast<std::uint32_t>(plan_.tensors.size());
+    plan_.outputs.push_back({name, dtype, tensor.shard, planned, std::move(shape), 0, 0});
+  }
+
+  Status plan_weight(const CheckpointTensor& tensor, const Decision& decision, PlannedTensor& planned) {
+    const std::string_view module = module_name(tensor.name);
     ++plan_.quantized;
     Granularity granularity = plan_.spec.scheme.granularity;
     if (decision.head) {
@@ -155,24 +277,43 @@ class Planner {
       modules_.quantized.push_back(module);
     }
     planned.encoding = encoding_of(tensor, granularity);
-    if (granularity == Granularity::kTensor) {
+    planned.action = Action::kEncode;
+    if (planned.fp8) try_relabel(planned);
+    if (granularity == Granularity::kTensor && planned.encodes()) {
       // Engines requantize fused weights to the largest of their scales; equal scales make that a no-op.
       const auto number = static_cast<std::uint32_t>(shared_.size());
       planned.shared = shared_.try_emplace(fused_name(module).value_or(FusedName{module, ""}), number).first->second;
     }
-    const std::string_view suffix = scale_suffix(plan_.spec.format, granularity);
+    const std::string_view suffix = scale_suffix(plan_.spec, granularity);
     const std::string_view name = strings_->add(tensor.name, suffix);  // the weight's own name is its beginning
-    if (checkpoint_.find(name) != nullptr) {
+    if (const CheckpointTensor* there = checkpoint_.find(name); there != nullptr && !scales_.contains(there)) {
       return failure("tensor \"{}\": the source already holds a \"{}\"", printable(tensor.name), printable(name));
     }
-    plan_.outputs.push_back({name.substr(0, name.size() - suffix.size()), fp8_dtype(plan_.spec.dtype), tensor.shard,
-                             index, tensor.shape, 0, 0});
-    planned.scale = static_cast<std::uint32_t>(plan_.outputs.size());
-    const DType scale_dtype = planned.encoding->scale_dtype == fp8::ScaleDType::kBF16 ? DType::kBF16 : DType::kF32;
-    plan_.outputs.push_back({name, scale_dtype, tensor.shard, index,
-                             scale_shape(tensor.shape, *planned.encoding, plan_.spec.format), 0, 0});
-    plan_.tensors.push_back(std::move(planned));
+    add_output(name.substr(0, name.size() - suffix.size()), fp8_dtype(plan_.spec.dtype), tensor, tensor.shape,
+               planned.output);
+    std::uint32_t scale = 0;
+    add_output(name, stored_dtype(planned.encoding->scale_dtype), tensor,
+               scale_shape(tensor.shape, *planned.encoding, plan_.spec.format), scale);
+    planned.scale = scale;
+    plan_.tensors.push_back(planned);
     return {};
+  }
+
+  // Codes stay where the new regions lie inside the old ones.
+  void try_relabel(PlannedTensor& planned) {
+    const QuantizedWeight& weight = plan_.fp8_weights[*planned.fp8];
+    WeightEncoding e = *planned.encoding;
+    const auto dtype = plan_.spec.scale_dtype ? plan_.spec.scale_dtype
+                                              : scale_dtype_for(weight.scale->dtype, e.scale_dtype, info_.pow2_scales);
+    if (dtype) e.scale_dtype = *dtype;
+    if (!dtype || !can_relabel(weight, e, info_.pow2_scales)) {
+      planned.why = strings_->intern("encoded again from its dequantized values");
+      return;
+    }
+    ++plan_.relabelled;
+    planned.action = Action::kRelabel;
+    planned.encoding = e;
+    planned.why = strings_->intern("codes as they are");
   }
 
   // Experts in one 3-D tensor stay as they are, so loaders must be told to leave the whole expert block alone.
@@ -214,113 +355,6 @@ class Planner {
     return {};
   }
 
-  void warn() {
-    const QuantSpec& spec = plan_.spec;
-    if (!checkpoint_.unindexed().empty()) {
-      plan_.warnings.push_back(
-          fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
-                      checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
-    }
-    if (expert_bytes_ > 0) {
-      plan_.warnings.push_back(
-          fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
-                      "by one are quantized",
-                      human_bytes(expert_bytes_)));
-    }
-    // The rest is about folders and who loads them.
-    if (spec.online) return;
-    if (spec.dtype == fp8::Format::kE5M2) {
-      plan_.warnings.emplace_back(
-          "no engine loads E5M2 weights: vLLM, SGLang and TensorRT-LLM hold FP8 weights as E4M3");
-    }
-    if (spec.scheme.granularity == Granularity::kBlock && (spec.scheme.block_n != 128 || spec.scheme.block_k != 128)) {
-      plan_.warnings.push_back(fmt::format("blocks of {}x{}: the engines' kernels are written for 128x128",
-                                           spec.scheme.block_n, spec.scheme.block_k));
-    }
-    for (const std::string& folder : checkpoint_.left_out()) {
-      plan_.warnings.push_back(
-          fmt::format("{} is not copied: only the files of the model folder are", printable(folder)));
-    }
-    warn_loaders();
-    warn_partial_blocks();
-    warn_split_fusions();
-  }
-
-  // What loaders refuse of an otherwise legal pair: docs/formats.md, "The pairs that are written".
-  void warn_loaders() {
-    const QuantSpec& spec = plan_.spec;
-    const bool block = spec.scheme.granularity == Granularity::kBlock;
-    const bool compressed = spec.format == OutputFormat::kCompressedTensors;
-    const bool experts = std::any_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PlannedTensor& planned) {
-      return planned.quantize && experts_block(checkpoint_.tensors()[planned.source].name);
-    });
-    if (experts && compressed && spec.scheme.granularity == Granularity::kTensor) {
-      plan_.warnings.emplace_back(
-          "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or block "
-          "has no such limit");
-    }
-    if (experts && compressed && block) {
-      plan_.warnings.emplace_back(
-          "transformers cannot dequantize experts in blocks of compressed-tensors; --format fp8 can");
-    }
-    if (block && !compressed && sglang_loses_block_scales(config_.model_type)) {
-      plan_.warnings.push_back(
-          fmt::format("SGLang's loader of {} loses weight_scale_inv; --format compressed-tensors has "
-                      "no such limit",
-                      printable(config_.model_type)));
-    }
-    std::size_t bare = 0;
-    for (const CheckpointTensor& tensor : checkpoint_.tensors()) bare += is_fp8(tensor.dtype) ? 1 : 0;
-    if (bare > 0) {
-      plan_.warnings.push_back(
-          fmt::format("{} tensors are FP8 already though config.json has no quantization_config: they "
-                      "are copied as they are, and no loader knows their scales",
-                      bare));
-    }
-  }
-
-  void warn_partial_blocks() {
-    std::size_t partial = 0;
-    const CheckpointTensor* first = nullptr;
-    for (const PlannedTensor& planned : plan_.tensors) {
-      const CheckpointTensor& tensor = checkpoint_.tensors()[planned.source];
-      if (!planned.encoding || planned.encoding->granularity != Granularity::kBlock) continue;
-      if (divides(*planned.encoding, tensor.shape)) continue;
-      if (partial++ == 0) first = &tensor;
-    }
-    if (partial == 0) return;
-    plan_.warnings.push_back(fmt::format(
-        "{} weights end in partial blocks ({} is {}): transformers refuses or misreads them and engines need K in "
-        "whole blocks; --edge channel or --scheme dynamic has no such limit",
-        partial, printable(first->name), shape_string(first->shape)));
-  }
-
-  // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.
-  void warn_split_fusions() {
-    std::map<FusedName, std::pair<bool, bool>> groups;  // some quantized, some kept
-    for (const PlannedTensor& planned : plan_.tensors) {
-      const auto& name = checkpoint_.tensors()[planned.source].name;
-      if (!planned.quantize && !selection_.decisions[planned.source].linear) continue;
-      const std::string_view module = module_name(name);
-      const auto note = [&](const FusedName& key) {
-        auto& [some_quantized, some_kept] = groups[key];
-        (planned.quantize ? some_quantized : some_kept) = true;
-      };
-      if (const auto key = fused_name(module)) note(*key);
-      if (const auto block = experts_block(module)) note({*block, ""});
-    }
-    std::size_t split = 0;
-    std::string first;
-    for (const auto& [key, state] : groups) {
-      if (state.first && state.second && split++ == 0) first = fmt::format("{}{}", key.parent, key.leaf);
-    }
-    if (split == 0) return;
-    plan_.warnings.push_back(
-        fmt::format("{} fused layers are quantized only in part ({} first): vLLM and SGLang fuse them "
-                    "and refuse that; keep or quantize all their parts",
-                    split, printable(first)));
-  }
-
   const Checkpoint& checkpoint_;
   ModelConfig config_;
   Selection selection_;
@@ -329,13 +363,28 @@ class Planner {
   std::unordered_set<std::string> edge_;
   std::unordered_set<std::string_view> expert_modules_;
   std::uint64_t expert_bytes_ = 0;
-  std::map<FusedName, std::uint32_t> shared_;  // -> number
+  std::map<FusedName, std::uint32_t> shared_;                                // -> number
+  QuantizationInfo info_;                                                    // of an FP8 source
+  std::unordered_map<const CheckpointTensor*, std::uint32_t> fp8_;           // weight -> Plan::fp8_weights
+  std::unordered_map<const CheckpointTensor*, std::uint32_t> input_scales_;  // -> Plan::fp8_weights
+  std::unordered_set<const CheckpointTensor*> scales_;                       // of weights
   Plan plan_;
 };
 
 }  // namespace
 
-Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec) { return Planner(checkpoint, spec).run(); }
+Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec) {
+  return Planner(checkpoint, spec).quantize();
+}
+
+Result<Plan> make_convert_plan(const Checkpoint& checkpoint, const QuantSpec& spec) {
+  return Planner(checkpoint, spec).convert();
+}
+
+DType value_dtype(const Checkpoint& checkpoint, const Plan& plan, const PlannedTensor& planned) {
+  if (!planned.fp8) return checkpoint.tensors()[planned.source].dtype;
+  return plan.spec.direct ? DType::kF32 : DType::kBF16;
+}
 
 const PlannedTensor* find_planned(const Checkpoint& checkpoint, const Plan& plan, std::string_view name) {
   const CheckpointTensor* tensor = checkpoint.find(name);

@@ -14,6 +14,22 @@ std::string describe_output(const OutputTensor& out) {
   return fmt::format("{} {}", dtype_name(out.dtype), shape_string(out.shape));
 }
 
+struct Words {
+  std::string_view action, past;
+};
+
+Words words(const PlannedTensor& planned) {
+  switch (planned.action) {
+    case Action::kKeep: return {"keep", "kept"};
+    case Action::kEncode: return planned.fp8 ? Words{"requantize", "requantized"} : Words{"quantize", "quantized"};
+    case Action::kRelabel: return {"relabel", "relabelled"};
+    case Action::kDecode: return {"dequantize", "dequantized"};
+    case Action::kScale: return {"scale", "kept"};
+    case Action::kDrop: return {"drop", "dropped"};
+  }
+  return {};
+}
+
 // "F8_E4M3 [576, 576] + weight_scale BF16 [576, 1]"
 std::string describe_outputs(const Plan& plan, const PlannedTensor& planned) {
   std::string text = describe_output(plan.outputs[planned.output]);
@@ -26,7 +42,8 @@ std::string describe_outputs(const Plan& plan, const PlannedTensor& planned) {
 
 std::string totals(const Plan& plan) {
   return fmt::format(
-      "{} tensors: {} quantized, {} kept; {} -> {} ({:.1f} %)", plan.tensors.size(), plan.quantized,
+      "{} tensors: {} quantized{}, {} kept; {} -> {} ({:.1f} %)", plan.tensors.size(), plan.quantized,
+      plan.convert ? fmt::format(" ({} of them with their codes as they are)", plan.relabelled) : "",
       plan.tensors.size() - plan.quantized, human_bytes(plan.source_bytes), human_bytes(plan.output_bytes),
       plan.source_bytes == 0 ? 0.0
                              : 100.0 * static_cast<double>(plan.output_bytes) / static_cast<double>(plan.source_bytes));
@@ -40,9 +57,10 @@ Status write_plan_text(const Checkpoint& checkpoint, const Plan& plan, const Tex
   BufferedText out(sink);
   for (const PlannedTensor& planned : plan.tensors) {
     const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
-    out.text() += fmt::format("{:<8} {:<{}}  {} {}", planned.quantize ? "quantize" : "keep", printable(tensor.name),
-                              width, dtype_name(tensor.dtype), shape_string(tensor.shape));
-    if (planned.quantize) out.text() += " -> " + describe_outputs(plan, planned);
+    out.text() += fmt::format("{:<{}} {:<{}}  {} {}", words(planned).action, plan.convert ? 10 : 8,
+                              printable(tensor.name), width, dtype_name(tensor.dtype), shape_string(tensor.shape));
+    if (planned.output != kNoOutput && planned.action != Action::kKeep)
+      out.text() += " -> " + describe_outputs(plan, planned);
     out.text() += fmt::format("  ({})\n", planned.why);
     OCTAVO_TRY(out.more());
   }
@@ -52,9 +70,13 @@ Status write_plan_text(const Checkpoint& checkpoint, const Plan& plan, const Tex
 
 // As print_result() prints Json, but a tensor at a time: a tree would take some kilobytes for each.
 Status write_plan_json(const Checkpoint& checkpoint, const Plan& plan, const TextSink& sink) {
-  Json root = {{"scheme", plan.spec.scheme.name},   {"format", format_name(plan.spec.format)},
-               {"source_bytes", plan.source_bytes}, {"output_bytes", plan.output_bytes},
-               {"quantized", plan.quantized},       {"kept", plan.tensors.size() - plan.quantized},
+  Json root = {{"scheme", plan.spec.scheme.name},
+               {"format", format_name(plan.spec.format)},
+               {"source_bytes", plan.source_bytes},
+               {"output_bytes", plan.output_bytes},
+               {"quantized", plan.quantized},
+               {"relabelled", plan.relabelled},
+               {"kept", plan.tensors.size() - plan.quantized},
                {"warnings", plan.warnings}};
   const auto print = [](const Json& json) {
     return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
@@ -73,12 +95,12 @@ Status write_plan_json(const Checkpoint& checkpoint, const Plan& plan, const Tex
                          {"shape", output.shape},
                          {"shard", plan.shards[output.shard].name}});
     };
-    add(plan.outputs[planned.output]);
+    if (planned.output != kNoOutput) add(plan.outputs[planned.output]);
     if (planned.scale) add(plan.outputs[*planned.scale]);
     const std::string entry = print({{"name", tensor.name},
                                      {"dtype", dtype_name(tensor.dtype)},
                                      {"shape", tensor.shape},
-                                     {"action", planned.quantize ? "quantize" : "keep"},
+                                     {"action", words(planned).action},
                                      {"why", planned.why},
                                      {"outputs", std::move(outputs)}});
     out.text() += i == 0 ? "\n    " : ",\n    ";
@@ -101,9 +123,10 @@ Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, cons
     OCTAVO_ASSIGN(const bool module_hit, matcher.matches(module_name(tensor.name)));
     if (!tensor_hit && !module_hit) continue;
     out += fmt::format("{}: {} {} in {}\n  {}: {}\n", printable(tensor.name), dtype_name(tensor.dtype),
-                       shape_string(tensor.shape), checkpoint.shards()[tensor.shard].name,
-                       planned.quantize ? "quantized" : "kept", planned.why);
-    if (planned.quantize) out += fmt::format("  becomes {}\n", describe_outputs(plan, planned));
+                       shape_string(tensor.shape), checkpoint.shards()[tensor.shard].name, words(planned).past,
+                       planned.why);
+    if (planned.output != kNoOutput && planned.action != Action::kKeep)
+      out += fmt::format("  becomes {}\n", describe_outputs(plan, planned));
     if (planned.shared) {
       std::string sharers;
       for (const PlannedTensor& other : plan.tensors) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "octavo/base/ceil_div.h"
+
 namespace octavo::quant {
 namespace {
 
@@ -18,8 +20,16 @@ class Scheduler {
     }
     for (std::uint32_t i = 0; i < plan_.tensors.size(); ++i) {
       const PlannedTensor& planned = plan_.tensors[i];
-      if (!planned.quantize) {
+      if (planned.action == Action::kDrop) continue;
+      if (planned.action == Action::kScale) {
+        out_.units.push_back({Pass::kScales, i, 0, {0, 1, 0, 1}});
+      } else if (planned.action == Action::kDecode) {
+        for (const Extent& part : cut_extent(all(i), elements(i, bytes_))) {
+          out_.units.push_back({Pass::kDecode, i, 0, part});
+        }
+      } else if (!planned.encodes()) {
         copy(i);
+        if (planned.scale) scales(i);
       } else if (planned.shared) {
         // The first of a group brings the others along.
         const auto& group = sharers[*planned.shared];
@@ -36,7 +46,7 @@ class Scheduler {
     return checkpoint_.tensors()[plan_.tensors[tensor].source];
   }
   std::uint64_t elements(std::uint32_t tensor, std::uint64_t bytes) const {
-    return std::max<std::uint64_t>(1, bytes / dtype_bytes(source(tensor).dtype));
+    return std::max<std::uint64_t>(1, bytes / dtype_bytes(value_dtype(checkpoint_, plan_, plan_.tensors[tensor])));
   }
   Extent all(std::uint32_t tensor) const { return {0, source(tensor).shape[0], 0, source(tensor).shape[1]}; }
 
@@ -47,6 +57,17 @@ class Scheduler {
     const std::uint64_t step = std::max(bytes_ / element * element, element);
     for (std::uint64_t at = 0; at < bytes; at += step) {
       out_.units.push_back({Pass::kCopy, tensor, 0, {at, std::min(at + step, bytes), 0, 1}});
+    }
+  }
+
+  // The scale grid of a weight whose codes stay.
+  void scales(std::uint32_t tensor) {
+    const PlannedTensor& planned = plan_.tensors[tensor];
+    const Shape& shape = source(tensor).shape;
+    const Extent grid{0, ceil_div(shape[0], planned.encoding->block_n), 0,
+                      ceil_div(shape[1], planned.encoding->block_k)};
+    for (const Extent& part : cut_extent(grid, std::max<std::uint64_t>(1, bytes_ / sizeof(float)))) {
+      out_.units.push_back({Pass::kScales, tensor, 0, part});
     }
   }
 

@@ -15,6 +15,8 @@ enum class Pass : std::uint8_t {
   kEncode,        // whole scale regions: read once, find the scale, encode
   kAmax,          // a part of one scale region: only its largest magnitude
   kEncodeShared,  // the same part again, once its region's scale is known
+  kDecode,        // a part of an FP8 weight, to values
+  kScales,        // rows and columns of an output's scale grid, from scales of the source
 };
 
 // A rectangle of a weight [n, k].
@@ -41,7 +43,7 @@ struct Unit {
   Pass pass = Pass::kCopy;
   std::uint32_t tensor = 0;  // index into Plan::tensors
   std::uint32_t region = 0;  // kAmax, kEncodeShared: the region whose scale it takes part in
-  Extent extent;             // rows and columns of the weight; kCopy: bytes as rows
+  Extent extent;             // rows and columns of the weight; kCopy: bytes as rows; kScales: of the scale grid
 };
 
 struct Schedule {

@@ -39,8 +39,8 @@ constexpr std::string_view kExperts = ".experts.";
 
 class Selector {
  public:
-  Selector(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec)
-      : checkpoint_(checkpoint), config_(config), spec_(spec) {}
+  Selector(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec, bool convert)
+      : checkpoint_(checkpoint), config_(config), spec_(spec), convert_(convert) {}
 
   Result<Selection> run() {
     OCTAVO_ASSIGN(ignore_, NameMatcher::compile(spec_.ignore, /*globs=*/true));
@@ -57,7 +57,7 @@ class Selector {
     warn_unused(spec_.ignore, ignore_used_, "--ignore");
     warn_unused(spec_.only, only_used_, "--only");
     warn_idle_only();
-    OCTAVO_TRY(check_result());
+    if (!convert_) OCTAVO_TRY(check_result());
     return std::move(out_);
   }
 
@@ -108,7 +108,8 @@ class Selector {
     const std::string_view module = module_name(tensor.name);
     const Names components = split(module, '.');
     const auto layer = layer_of(module, components);
-    Decision d = default_decision(tensor, module, components, layer);
+    Decision d = convert_ ? fp8_decision(tensor, module, components, layer)
+                          : default_decision(tensor, module, components, layer);
 
     // Patterns are looked up for every tensor, so that "matched nothing" means just that.
     OCTAVO_ASSIGN(const auto ignored, match(ignore_, ignore_used_, tensor.name, module));
@@ -169,6 +170,19 @@ class Selector {
     }
     d.quantize = true;
     d.why = out_.reasons->intern(fmt::format("linear of layer {}", layer->index));
+    return d;
+  }
+
+  Decision fp8_decision(const CheckpointTensor& tensor, std::string_view module, const Names& components,
+                        const std::optional<Layer>& layer) const {
+    if (!octavo::is_fp8(tensor.dtype)) {
+      const Decision d = default_decision(tensor, module, components, layer);
+      return d.quantize ? kept(d, "not quantized in the source") : d;
+    }
+    Decision d;
+    d.quantize = d.linear = true;
+    d.head = !layer && is_head(components.back());
+    d.why = out_.reasons->intern("FP8 in the source");
     return d;
   }
 
@@ -306,6 +320,7 @@ class Selector {
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   const QuantSpec& spec_;
+  const bool convert_;
   NameMatcher ignore_, only_;
   std::vector<bool> ignore_used_, only_used_;
   struct Container {
@@ -362,8 +377,9 @@ std::optional<std::string> fused_key(std::string_view module) {
   return fmt::format("{}{}", name->parent, name->leaf);
 }
 
-Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec) {
-  return Selector(checkpoint, config, spec).run();
+Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec,
+                                 bool convert) {
+  return Selector(checkpoint, config, spec, convert).run();
 }
 
 }  // namespace octavo::quant

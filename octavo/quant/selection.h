@@ -31,8 +31,10 @@ struct Selection {
   std::shared_ptr<StringPool> reasons = std::make_shared<StringPool>();
 };
 
-// An error when a pattern is malformed or nothing is left to quantize.
-Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec);
+// An error when a pattern is malformed or nothing is left to quantize. `convert`: the source is FP8; what is FP8 stays
+// so (Decision::quantize), but for what the patterns and layers of the spec name, and nothing else becomes FP8.
+Result<Selection> select_tensors(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& spec,
+                                 bool convert = false);
 
 // "model.layers.3.self_attn.q_proj" from "model.layers.3.self_attn.q_proj.weight"; other names unchanged.
 std::string_view module_name(std::string_view tensor);

@@ -14,12 +14,18 @@ namespace {
 
 constexpr std::uint64_t kBlock = 128;  // the block every engine's kernels are written for
 
-constexpr std::array<Scheme, 4> kSchemes{{
+constexpr std::uint64_t kMxGroup = 32;  // OCP Microscaling Formats 1.0: values that share an exponent
+
+constexpr std::array<Scheme, 6> kSchemes{{
     {"dynamic", Granularity::kChannel, 1, 1, Activation::kDynamicToken},
     {"block", Granularity::kBlock, kBlock, kBlock, Activation::kDynamicGroup},
     {"tensor", Granularity::kTensor, 1, 1, Activation::kDynamicToken},
     {"weight-only", Granularity::kChannel, 1, 1, Activation::kNone},
+    {"mxfp8", Granularity::kGroup, 1, kMxGroup, Activation::kDynamicGroup},
+    {"static", Granularity::kTensor, 1, 1, Activation::kStaticTensor},
 }};
+
+constexpr std::array<std::string_view, 4> kFormats = {"fp8", "compressed-tensors", "modelopt", "mxfp8"};
 
 OutputFormat default_format(std::string_view scheme) {
   return scheme == "block" ? OutputFormat::kFp8 : OutputFormat::kCompressedTensors;
@@ -44,20 +50,21 @@ std::vector<std::string> scheme_names() {
   return names;
 }
 
-std::string_view format_name(OutputFormat format) {
-  return format == OutputFormat::kFp8 ? "fp8" : "compressed-tensors";
-}
+std::string_view format_name(OutputFormat format) { return kFormats[static_cast<std::size_t>(format)]; }
+
+std::vector<std::string> format_names() { return {kFormats.begin(), kFormats.end()}; }
 
 std::optional<OutputFormat> find_format(std::string_view name) {
-  if (name == "fp8") return OutputFormat::kFp8;
-  if (name == "compressed-tensors") return OutputFormat::kCompressedTensors;
-  return std::nullopt;
+  const auto it = std::find(kFormats.begin(), kFormats.end(), name);
+  if (it == kFormats.end()) return std::nullopt;
+  return static_cast<OutputFormat>(it - kFormats.begin());
 }
 
 fp8::ScaleDType QuantSpec::scale_dtype_for(bool f16_source) const {
   if (scale_dtype) return *scale_dtype;
+  if (scheme.granularity == Granularity::kGroup) return fp8::ScaleDType::kE8M0;
   // compressed-tensors stores scales in the model's dtype; BF16 could not hold what an F16 scale resolves.
-  const bool f32 = format == OutputFormat::kFp8 || f16_source;
+  const bool f32 = format != OutputFormat::kCompressedTensors || f16_source;
   return f32 ? fp8::ScaleDType::kF32 : fp8::ScaleDType::kBF16;
 }
 
@@ -72,7 +79,10 @@ Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format) {
   spec.format = default_format(preset->name);
   if (!format.empty()) {
     const auto found = find_format(format);
-    if (!found) return usage_error("--format {}: unknown; one of fp8, compressed-tensors", printable(format));
+    if (!found) {
+      return usage_error("--format {}: unknown; one of {}{}", printable(format), fmt::join(kFormats, ", "),
+                         did_you_mean(format, format_names(), 1));
+    }
     spec.format = *found;
   }
   return spec;
@@ -85,7 +95,9 @@ Json spec_json(const QuantSpec& spec) {
     out["block-size"] = fmt::format("{}x{}", s.block_n, s.block_k);
     out["edge"] = spec.edge == Edge::kChannel ? "channel" : "partial";
   }
-  out["scale-dtype"] = !spec.scale_dtype ? "default" : *spec.scale_dtype == fp8::ScaleDType::kF32 ? "f32" : "bf16";
+  static constexpr std::array kScaleDTypes = {"f32", "bf16", "e8m0"};
+  out["scale-dtype"] = spec.scale_dtype ? kScaleDTypes[static_cast<std::size_t>(*spec.scale_dtype)] : "default";
+  if (spec.scale_name) out["scale-name"] = scale_name_text(*spec.scale_name);
   out["pow2-scales"] = spec.pow2_scales;
   out["direct"] = spec.direct;
   out["ignore"] = spec.ignore;
@@ -101,6 +113,21 @@ Status check_spec(const QuantSpec& spec) {
     return usage_error("--scheme {} cannot be written as --format {}: no loader takes it. Legal pairs:\n{}",
                        spec.scheme.name, format_name(spec.format), legal_pairs_table());
   }
+  if ((spec.format == OutputFormat::kMxfp8) != spec.scale_name.has_value()) {
+    return spec.scale_name
+               ? usage_error("--format {}: has one name for scales; only mxfp8 has one for each loader",
+                             format_name(spec.format))
+               : usage_error(
+                     "--format mxfp8 needs --for vllm or --for sglang: no file serves both, as they look for "
+                     "scales under different names (transformers reads what sglang reads)");
+  }
+  if (spec.scheme.granularity == Granularity::kGroup) {
+    if (spec.scale_dtype && *spec.scale_dtype != fp8::ScaleDType::kE8M0) {
+      return usage_error("--scale-dtype: the scales of mxfp8 are exponents, a byte each");
+    }
+  } else if (spec.scale_dtype == fp8::ScaleDType::kE8M0) {
+    return usage_error("--scale-dtype e8m0: only the scales of mxfp8 are stored as exponents");
+  }
   if (spec.dtype != fp8::Format::kE4M3 && spec.dtype != fp8::Format::kE5M2) {
     return usage_error("--dtype {}: only e4m3 and e5m2 are written", fp8::format_name(spec.dtype));
   }
@@ -114,10 +141,11 @@ Status check_spec(const QuantSpec& spec) {
         "--edge channel needs --scheme block --format compressed-tensors: only there can two schemes "
         "stand in one config");
   }
-  if (spec.lm_head && spec.format == OutputFormat::kFp8) {
+  if (spec.lm_head && spec.format != OutputFormat::kCompressedTensors) {
     return usage_error(
-        "--lm-head needs --format compressed-tensors: in the fp8 format every loader keeps lm_head "
-        "unquantized and fails on its scale");
+        "--lm-head needs --format compressed-tensors: in the {} format the head would have the scheme of the other "
+        "weights, or none that loaders take",
+        format_name(spec.format));
   }
   if (!spec.ignore.empty() || !spec.only.empty()) {
     for (const auto* list : {&spec.ignore, &spec.only}) {
@@ -129,16 +157,63 @@ Status check_spec(const QuantSpec& spec) {
   return {};
 }
 
+const LoaderRow* loader_row(std::string_view scheme, OutputFormat format, std::string_view scale_name) {
+  static constexpr std::array kDialects = {Dialect::kFp8, Dialect::kCompressedTensors, Dialect::kModelOpt,
+                                           Dialect::kMxfp8};
+  for (const SchemeKind kind : kSchemeKinds) {
+    if (scheme_kind_name(kind) != scheme) continue;
+    return find_loader_row(kind, kDialects[static_cast<std::size_t>(format)], scale_name);
+  }
+  return nullptr;
+}
+
+std::string_view scale_name_text(ScaleName name) {
+  return name == ScaleName::kWeightScale ? "weight_scale" : "weight_scale_inv";
+}
+
 const std::vector<LegalPair>& legal_pairs() {
-  static const std::vector<LegalPair> kPairs = {
-      {"dynamic", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized), TensorRT-LLM"},
-      {"block", OutputFormat::kFp8, "vLLM, SGLang (not the Llama family), transformers, TensorRT-LLM"},
-      {"block", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized; no experts), TensorRT-LLM"},
-      {"tensor", OutputFormat::kCompressedTensors, "vLLM, SGLang (both: no experts), transformers (dequantized)"},
-      {"tensor", OutputFormat::kFp8, "vLLM, SGLang"},
-      {"weight-only", OutputFormat::kCompressedTensors, "vLLM, SGLang, transformers (dequantized)"},
-  };
+  static const std::vector<LegalPair> kPairs = [] {
+    // The default of each scheme first.
+    std::vector<LegalPair> pairs = {{"dynamic", OutputFormat::kCompressedTensors, ""},
+                                    {"dynamic", OutputFormat::kModelOpt, ""},
+                                    {"block", OutputFormat::kFp8, ""},
+                                    {"block", OutputFormat::kCompressedTensors, ""},
+                                    {"block", OutputFormat::kModelOpt, ""},
+                                    {"tensor", OutputFormat::kCompressedTensors, ""},
+                                    {"tensor", OutputFormat::kFp8, ""},
+                                    {"weight-only", OutputFormat::kCompressedTensors, ""},
+                                    {"mxfp8", OutputFormat::kCompressedTensors, ""},
+                                    {"mxfp8", OutputFormat::kModelOpt, ""},
+                                    {"mxfp8", OutputFormat::kMxfp8, ""},
+                                    {"static", OutputFormat::kCompressedTensors, ""},
+                                    {"static", OutputFormat::kFp8, ""},
+                                    {"static", OutputFormat::kModelOpt, ""}};
+    for (LegalPair& pair : pairs) {
+      const auto loaders = [&](std::string_view scale) {
+        const LoaderRow* row = loader_row(pair.scheme, pair.format, scale);
+        return row == nullptr ? std::string() : loaders_of(*row);
+      };
+      pair.loaders =
+          pair.format != OutputFormat::kMxfp8
+              ? loaders("")
+              : fmt::format("--for vllm: {}; --for sglang: {}", loaders("weight_scale"), loaders("weight_scale_inv"));
+    }
+    return pairs;
+  }();
   return kPairs;
+}
+
+Status check_loader(const QuantSpec& spec, Loader loader) {
+  const std::string_view scale = spec.scale_name ? scale_name_text(*spec.scale_name) : "";
+  const LoaderRow* row = loader_row(spec.scheme.name, spec.format, scale);
+  LoaderAnswer answer = row == nullptr ? LoaderAnswer{Takes::kNo, "no such pair"} : (*row)[loader];
+  if (spec.dtype != fp8::Format::kE4M3 && answer.takes != Takes::kNo) {
+    answer = loader_answer_for(spec.dtype, Dialect::kFp8, loader);
+  }
+  if (answer.takes == Takes::kLoads || answer.takes == Takes::kDequantizes) return {};
+  return usage_error("--for {}: {} {} does not load --scheme {} as --format {} ({}). Legal pairs:\n{}",
+                     loader_name(loader), loader_title(loader), loader_version(loader), spec.scheme.name,
+                     format_name(spec.format), describe(answer), legal_pairs_table());
 }
 
 std::string legal_pairs_table() {

@@ -10,6 +10,7 @@
 
 #include "octavo/base/json.h"
 #include "octavo/base/status.h"
+#include "octavo/checkpoint/loader_table.h"
 #include "octavo/fp8/codec.h"
 #include "octavo/fp8/scale.h"
 
@@ -18,16 +19,18 @@ namespace octavo::quant {
 // Where one weight scale applies.
 enum class Granularity : std::uint8_t { kTensor, kChannel, kBlock, kGroup };
 // What a serving engine does with the activations of a quantized linear.
-enum class Activation : std::uint8_t { kNone, kDynamicToken, kDynamicGroup };
+enum class Activation : std::uint8_t { kNone, kDynamicToken, kDynamicGroup, kStaticTensor };
 // The dialect of the output's quantization_config.
-enum class OutputFormat : std::uint8_t { kFp8, kCompressedTensors };
+enum class OutputFormat : std::uint8_t { kFp8, kCompressedTensors, kModelOpt, kMxfp8 };
+// What the scale of P.weight is called in the mxfp8 format: no name serves all loaders.
+enum class ScaleName : std::uint8_t { kWeightScale, kWeightScaleInv };
 // What to do with NaN or infinity in a weight.
 enum class NonFinite : std::uint8_t { kError, kZero };
 // What blocks do where the block size does not divide a dimension.
 enum class Edge : std::uint8_t { kPartial, kChannel };
 
 struct Scheme {
-  std::string_view name;  // the preset's name: "dynamic", "block", "tensor", "weight-only"
+  std::string_view name;  // the preset's name: "dynamic", "block", "tensor", "weight-only", "mxfp8", "static"
   Granularity granularity = Granularity::kChannel;
   std::uint64_t block_n = 1, block_k = 1;  // kBlock: rows and columns; kGroup: 1 and the group size
   Activation activation = Activation::kDynamicToken;
@@ -36,18 +39,21 @@ struct Scheme {
 // The presets by name; nullopt when unknown.
 std::optional<Scheme> find_scheme(std::string_view name);
 std::vector<std::string> scheme_names();
-std::string_view format_name(OutputFormat format);  // "fp8", "compressed-tensors"
+std::string_view format_name(OutputFormat format);  // "fp8", "compressed-tensors", "modelopt", "mxfp8"
+std::vector<std::string> format_names();
 std::optional<OutputFormat> find_format(std::string_view name);
 
 struct QuantSpec {
   Scheme scheme;
   OutputFormat format = OutputFormat::kCompressedTensors;
   fp8::Format dtype = fp8::Format::kE4M3;
-  std::optional<fp8::ScaleDType> scale_dtype;  // nullopt: F32 in fp8; BF16 in compressed-tensors, F32 for F16 sources
-  bool pow2_scales = false;                    // scales rounded up to powers of two
-  bool direct = false;                         // FP32 sources are quantized as they are, not via BF16
+  // nullopt: BF16 in compressed-tensors (F32 for F16 sources), F32 in the other formats, E8M0 in groups
+  std::optional<fp8::ScaleDType> scale_dtype;
+  bool pow2_scales = false;  // scales rounded up to powers of two
+  bool direct = false;       // FP32 sources are quantized as they are, not via BF16
   NonFinite nonfinite = NonFinite::kError;
   Edge edge = Edge::kPartial;
+  std::optional<ScaleName> scale_name;  // of the mxfp8 format, which needs it
 
   std::vector<std::string> ignore;  // exact names, globs, re:...; of modules or of their tensors
   std::vector<std::string> only;    // when not empty, nothing else is quantized
@@ -59,6 +65,8 @@ struct QuantSpec {
   fp8::ScaleDType scale_dtype_for(bool f16_source) const;
 };
 
+std::string_view scale_name_text(ScaleName name);  // "weight_scale", "weight_scale_inv"
+
 // A QuantSpec of a preset, with the format that goes with it when none is given ("" = default).
 Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format);
 
@@ -69,11 +77,15 @@ Json spec_json(const QuantSpec& spec);
 // Refuses combinations that no loader takes or that make no sense, with the table of legal pairs.
 Status check_spec(const QuantSpec& spec);
 
-// One row per scheme and format: who loads it. The same table prints `octavo quantize --help` and the refusals.
+// Refuses what a loader does not load, of what check_spec() lets pass.
+Status check_loader(const QuantSpec& spec, Loader loader);
+
+// What is written, and who loads it by octavo/checkpoint/loader_table.h. The same table prints `octavo formats`, the
+// help of the commands and the refusals. "static" only where a source has scales of activations.
 struct LegalPair {
   std::string_view scheme;
   OutputFormat format;
-  std::string_view loaders;  // "vLLM, SGLang, transformers, TensorRT-LLM"
+  std::string loaders;  // "vLLM, SGLang, transformers (dequantized), TensorRT-LLM"
 };
 const std::vector<LegalPair>& legal_pairs();
 std::string legal_pairs_table();

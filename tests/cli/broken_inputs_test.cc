@@ -166,7 +166,7 @@ std::vector<Row> broken_configs() {
        {},
        {"quantize", "@f", "-o", "@o"},
        kFailure,
-       "already quantized (compressed-tensors); run `octavo dequantize` first"},
+       "already quantized (compressed-tensors); `octavo convert` takes FP8 models to another scheme or format"},
       {"not quantized",
        {},
        {"dequantize", "@m", "-o", "@o"},
@@ -176,7 +176,7 @@ std::vector<Row> broken_configs() {
          b.config()["quantization_config"] = {{"quant_method", "modelopt"}};
        }),
        kDequantize, kFailure,
-       "/quantization_config/quant_method is \"modelopt\"; Octavo reads fp8 and compressed-tensors"},
+       "/quantization_config/quant_algo is missing: it says what ModelOpt has done"},
       {"four bits",
        fp8([](auto& b) { b.config()["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 4; }),
        kDequantize, kFailure, "/config_groups/group_0/weights/type and num_bits describe float4, which is not FP8"},
@@ -185,7 +185,7 @@ std::vector<Row> broken_configs() {
        }),
        kDequantize, kFailure, "scale of shape [4, 4] fits no granularity of a weight of shape [16, 16]"},
       {"a scale is missing", fp8([](auto& b) { b.remove(std::string(kQ) + "_scale"); }), kDequantize, kFailure,
-       "in FP8 without a weight_scale or weight_scale_inv"},
+       "in FP8 without a scale"},
       {"a scale of integers", fp8([](auto& b) { b.at(std::string(kQ) + "_scale").dtype = DType::kI32; }), kDequantize,
        kFailure, "I32 is not a scale's dtype"},
       {"FP8 said, BF16 found", fp8([](auto& b) {

@@ -20,7 +20,7 @@ std::vector<Row> wrong_commands() {
        {},
        quantize({"--scheme", "blok"}),
        kUsage,
-       "--scheme blok: unknown; one of dynamic, block, tensor, weight-only; did you mean block?"},
+       "--scheme blok: unknown; one of dynamic, block, tensor, weight-only, mxfp8, static; did you mean block?"},
       {"unknown format",
        {},
        quantize({"--format", "gguf"}),

@@ -33,7 +33,8 @@ struct Naive {
 float naive_scale(float amax, const WeightEncoding& e) {
   if (amax == 0) return 1.0f;
   float s = amax / (e.format == fp8::Format::kE4M3 ? 448.0f : 57344.0f);
-  if (e.pow2_scales) return std::exp2(std::max(std::ceil(std::log2(s)), -127.0f));
+  if (e.pow2_scales || e.scale_dtype == fp8::ScaleDType::kE8M0)
+    return std::exp2(std::max(std::ceil(std::log2(s)), -127.0f));
   const bool bf16 = e.scale_dtype == fp8::ScaleDType::kBF16;
   if (bf16) s = fp8::bf16_to_float(fp8::float_to_bf16(s));
   return s != 0 ? s : bf16 ? 0x1p-133f : 0x1p-149f;  // never zero: the smallest number of the dtype
@@ -105,7 +106,7 @@ void expect_naive(const Checkpoint& source, const QuantSpec& spec, const Execute
     const CheckpointTensor& tensor = source.tensors()[planned.source];
     const CheckpointTensor* written = opened->find(tensor.name);
     ASSERT_NE(written, nullptr);
-    if (!planned.quantize) {
+    if (!planned.encodes()) {
       EXPECT_EQ(read_all(source, tensor), read_all(*opened, *written)) << tensor.name;
       continue;
     }
@@ -158,7 +159,11 @@ const std::vector<Case>& cases() {
       {"tensor", ""},
       {"tensor", "fp8", [](QuantSpec& s) { s.pow2_scales = true; }},
       {"weight-only", "", [](QuantSpec& s) { s.direct = true; }},
-      {"weight-only", "", [](QuantSpec& s) { s.scheme.granularity = Granularity::kGroup, s.scheme.block_k = 32; }},
+      {"dynamic", "modelopt"},
+      {"block", "modelopt"},
+      {"mxfp8", ""},
+      {"mxfp8", "modelopt", [](QuantSpec& s) { s.direct = true; }},
+      {"mxfp8", "mxfp8", [](QuantSpec& s) { s.scale_name = ScaleName::kWeightScaleInv; }},
   };
   return kCases;
 }
@@ -334,7 +339,7 @@ TEST(Schedule, UnitsCoverEveryElementOnceInOrder) {
       }
       for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
         const CheckpointTensor& tensor = source.tensors()[plan.tensors[i].source];
-        EXPECT_EQ(encoded[i], plan.tensors[i].quantize ? *element_count(tensor.shape) : tensor.bytes) << tensor.name;
+        EXPECT_EQ(encoded[i], plan.tensors[i].encodes() ? *element_count(tensor.shape) : tensor.bytes) << tensor.name;
         EXPECT_EQ(measured[i], shared[i]) << tensor.name;
       }
     }
@@ -384,7 +389,7 @@ TEST(Dequantize, IsNearestEvenOfCodeTimesScale) {
       for (const PlannedTensor& planned : plan.tensors) {
         const CheckpointTensor& original = source.tensors()[planned.source];
         const CheckpointTensor& tensor = *back.find(original.name);
-        if (!planned.quantize) {
+        if (!planned.encodes()) {
           EXPECT_EQ(read_all(back, tensor), read_all(source, original));
           continue;
         }

@@ -47,7 +47,7 @@ class MemorySink final : public TensorSink {
     if (offset + bytes.size() > out.bytes) return failure("beyond the end");
     const auto [rows, cols] = matrix_of(out);
     const RangeParts parts = cut_range(cols, dtype_bytes(out.dtype), offset, bytes.size());
-    const bool codes = plan_.tensors[out.tensor].quantize && plan_.tensors[out.tensor].output == output;
+    const bool codes = plan_.tensors[out.tensor].encodes() && plan_.tensors[out.tensor].output == output;
     if (codes && parts.size() != 1) return failure("codes are neither whole rows nor part of one");
     for (const RangePart& part : parts) {
       const auto& r = part.rectangle;
@@ -196,7 +196,7 @@ TEST(Online, EdgeChannelNamesEveryModuleThatDoesNotFit) {
   std::sort(named.begin(), named.end());
   EXPECT_EQ(named, expected);
   for (const PlannedTensor& planned : plan.tensors) {
-    if (!planned.quantize) continue;
+    if (!planned.encodes()) continue;
     const std::string module(module_name(source.tensors()[planned.source].name));
     const bool edge = std::find(named.begin(), named.end(), module) != named.end();
     EXPECT_EQ(planned.encoding->granularity, edge ? Granularity::kChannel : Granularity::kBlock) << module;
@@ -215,7 +215,7 @@ TEST(Online, TiedEmbeddingsAndHeadsStayAsTheyAre) {
     for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
       const PlannedTensor* planned = find_planned(source, plan, name);
       if (planned == nullptr) continue;
-      EXPECT_FALSE(planned->quantize);
+      EXPECT_FALSE(planned->encodes());
       EXPECT_FALSE(planned->scale);
       EXPECT_TRUE(sink.data(planned->output) == read_all(source, *source.find(name))) << name;
     }
@@ -295,7 +295,7 @@ TEST(Online, InputRoundingIsTheFoldersScheme) {
       const auto info = parse_quantization(Json::parse(plan.config_text), "config.json").value();
       ASSERT_TRUE(info);
       for (const PlannedTensor& planned : plan.tensors) {
-        if (!planned.quantize) continue;
+        if (!planned.encodes()) continue;
         const std::string module(module_name(source.tensors()[planned.source].name));
         const QuantizationGroup* group = &info->groups.front();
         for (const QuantizationGroup& named : info->groups) {

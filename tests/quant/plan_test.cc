@@ -46,6 +46,10 @@ TEST(Plan, ScaleNamesShapesAndDTypes) {
       {"tensor", "fp8", "_scale", {}, DType::kF32},
       {"block", "", "_scale_inv", {3, 2}, DType::kF32},
       {"block", "compressed-tensors", "_scale", {3, 2}, DType::kBF16},
+      {"dynamic", "modelopt", "_scale", {384}, DType::kF32},
+      {"block", "modelopt", "_scale", {3, 1, 2, 1}, DType::kF32},
+      {"mxfp8", "modelopt", "_scale", {384, 8}, DType::kU8},
+      {"mxfp8", "compressed-tensors", "_scale", {384, 8}, DType::kU8},
   };
   TempDir dir;
   const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
@@ -216,8 +220,11 @@ TEST(Plan, Warnings) {
   const auto warnings_of = [&](const QuantSpec& spec) {
     return fmt::format("{}", fmt::join(plan_of(checkpoint, spec).warnings, "\n"));
   };
-  QuantSpec spec = make_spec("block", "").value();
+  QuantSpec spec = make_spec("dynamic", "").value();
   EXPECT_EQ(warnings_of(spec), "");
+  spec = make_spec("block", "").value();
+  EXPECT_NE(warnings_of(spec).find("down_proj [256, 384] at 2 ranks (192 columns each)"), std::string::npos)
+      << warnings_of(spec);
   spec.dtype = fp8::Format::kE5M2;
   EXPECT_NE(warnings_of(spec).find("no engine loads E5M2"), std::string::npos);
   spec = make_spec("block", "").value();
