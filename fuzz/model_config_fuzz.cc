@@ -3,6 +3,8 @@
 #include <array>
 
 #include "fuzz/property.h"
+#include "octavo/checkpoint/group_targets.h"
+#include "octavo/checkpoint/loader_table.h"
 #include "octavo/checkpoint/model_config.h"
 #include "octavo/checkpoint/quantization.h"
 
@@ -61,6 +63,29 @@ void check_parts(std::string_view text) {
   }
 }
 
+// What every reader of a QuantizationInfo relies on.
+void check_quantization(const QuantizationInfo& info, std::string_view text) {
+  require(!info.groups.empty(), "at least one group", text);
+  require(!info.describe().empty(), "a description", text);
+  for (const QuantizationGroup& group : info.groups) {
+    const bool blocks = group.granularity == Granularity::kBlock || group.granularity == Granularity::kGroup;
+    require(!blocks || (group.block_n != 0 && group.block_k != 0), "a block has a size", text);
+    const bool groups = group.activation == ActivationScheme::kDynamicGroup;
+    require(!groups || group.activation_group != 0, "a group of activations has a size", text);
+  }
+  for (const Loader loader : kLoaders) {
+    for (const QuantizationGroup& group : info.groups) {
+      const auto kind = scheme_kind(group);
+      const LoaderRow* row = kind ? find_loader_row(*kind, info.dialect) : nullptr;
+      if (row != nullptr) require(!describe((*row)[loader]).empty(), "an answer of each loader", text);
+    }
+  }
+  const auto targets = GroupTargets::compile(info);
+  if (!targets.ok()) return require_readable(targets.error().message);
+  const auto match = targets->find("model.layers.0.self_attn.q_proj", true);
+  if (match.ok() && *match) require((**match).group < info.groups.size(), "a group that is there", text);
+}
+
 }  // namespace
 }  // namespace octavo::fuzz
 
@@ -83,8 +108,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!quantization.ok()) {
     fuzz::require_readable(quantization.error().message);
   } else if (*quantization) {
-    fuzz::require(!(**quantization).groups.empty(), "at least one group", text);
-    fuzz::require(!(**quantization).describe().empty(), "a description", text);
+    fuzz::check_quantization(**quantization, text);
+  }
+  // The same text as ModelOpt's own file.
+  const auto beside = parse_hf_quant_config(*json, "hf_quant_config.json");
+  if (!beside.ok()) {
+    fuzz::require_readable(beside.error().message);
+  } else {
+    fuzz::check_quantization(*beside, text);
   }
   fuzz::check_edits(text, *json, options);
   return 0;
