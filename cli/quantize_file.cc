@@ -126,7 +126,16 @@ Status apply_config_file(const ConfigFile& o, const QuantizeTargets& targets, bo
   OCTAVO_ASSIGN(const auto config, load(o));
   if (!config) return {};
   OCTAVO_TRY(Applier(*config, targets).run());
-  if (!o.print_spec && !targets.model.empty()) print_remarks("quantize", *config, quiet);
+  if (o.print_spec || targets.model.empty()) return {};
+  print_remarks("quantize", *config, quiet);
+  const dialect::Meaning& said = config->meanings.front();
+  const auto taken = [&](std::string_view what, const std::string& here, const std::string& there) {
+    if (quiet || there.empty() || here == there) return;
+    fmt::print(stderr, "octavo quantize: the {} is {}, as the command line says, not {}\n", what, printable(here),
+               printable(there));
+  };
+  taken("model", targets.model, said.model);
+  taken("output", targets.output, said.output);
   return {};
 }
 
