@@ -69,7 +69,7 @@ constexpr LoaderRow kRows[] = {
     {kChannelDynamic,
      kFb,
      kPlain,
-     {loads("deprecated: --allow-deprecated-quantization; no experts"), no("no such method"),
+     {loads("deprecated (--allow-deprecated-quantization), no experts"), no("no such method"),
       loads("with the fbgemm library"), no("no such method")}},
     {kChannelDynamic, kQk, kPlain, {kLoads, kLoads, kHfQuark, kTrtQuark}},
 

@@ -7,6 +7,7 @@
 
 #include "octavo/base/text.h"
 #include "octavo/verify/config_rules.h"
+#include "octavo/verify/kv_scales.h"
 #include "octavo/verify/loaders.h"
 #include "octavo/verify/modules.h"
 #include "octavo/verify/scales.h"
@@ -85,6 +86,7 @@ Status check_all(const Checkpoint& checkpoint, const Checkpoint* source, const Q
   const Subject& subject = *described;
   check_config(subject, report);
   check_structure(subject, report);
+  check_kv_scales(subject, report);
   OCTAVO_ASSIGN(const auto ranges, check_scales(subject, options, report));
   OCTAVO_TRY(check_weights(subject, ranges, source, options, report));
   if (source != nullptr) {
