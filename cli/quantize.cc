@@ -34,7 +34,8 @@ Outcome run_quantize(QuantizeOptions o) {
   if (!o.has_model && o.source.empty()) return usage_error("MODEL is required: the folder or the name of a model");
   OCTAVO_ASSIGN(const Isa isa, select_isa());
   OCTAVO_TRY(check_plan_run(o.run));
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(o.source, "quantize", o.run.common.quiet));
+  OCTAVO_ASSIGN(Checkpoint checkpoint, open_model(o.source, "quantize", o.run.common.quiet));
+  checkpoint.split_experts();
   OCTAVO_ASSIGN(const quant::Plan plan, quant::make_plan(checkpoint, spec));
   return run_plan("quantize", checkpoint, plan, o.run, isa);
 }

@@ -89,6 +89,12 @@ void add_scheme_options(CLI::App& command, SchemeOptions& o, const std::string& 
       ->check(CLI::IsMember({"error", "zero"}))
       ->option_text("HOW")
       ->group("Numbers");
+  command
+      .add_option("--arith", o.arith,
+                  "f32 (default), or bf16: the bytes that llm-compressor writes on a CPU, less exact; for comparisons")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->option_text("NAME")
+      ->group("Numbers");
   add_keep_options(command, o.keep, "Selection");
 }
 
@@ -103,6 +109,7 @@ Result<quant::QuantSpec> make_spec(const SchemeOptions& o, const quant::Scheme& 
   spec.scale_name = scale_name(o, spec.format);
   spec.pow2_scales = o.pow2_scales;
   spec.direct = o.direct;
+  spec.bf16_arithmetic = o.arith == "bf16";
   spec.nonfinite = o.nonfinite == "zero" ? quant::NonFinite::kZero : quant::NonFinite::kError;
   spec.edge = edge_of(o.edge);
   set_kept(o.keep, spec);

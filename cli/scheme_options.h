@@ -10,7 +10,8 @@
 namespace octavo::cli {
 
 struct SchemeOptions {
-  std::string scheme, format, loader, dtype = "e4m3", scale_dtype, block, edge = "partial", nonfinite = "error";
+  std::string scheme, format, loader, dtype = "e4m3", arith = "f32", scale_dtype, block, edge = "partial",
+                                      nonfinite = "error";
   bool pow2_scales = false, direct = false;
   KeepOptions keep;
 };

@@ -37,6 +37,13 @@ Outcome VerifyCommand::run() const {
   std::optional<Checkpoint> source;
   if (!against.empty()) {
     OCTAVO_ASSIGN(source, open_model(against, "verify", common.quiet));
+    // `quantize` writes experts one by one, in whatever form the source has them.
+    const auto& tensors = source->tensors();
+    if (std::any_of(tensors.begin(), tensors.end(), [&](const CheckpointTensor& t) {
+          return t.shape.size() == 3 && checkpoint.find(t.name) == nullptr;
+        })) {
+      source->split_experts();
+    }
   }
   auto progress = std::make_unique<ProgressBar>("verify", checkpoint.data_bytes(), common.quiet);
   options.progress = progress.get();

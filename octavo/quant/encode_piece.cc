@@ -104,6 +104,7 @@ std::uint64_t PieceEncoder::zero_nonfinite() {
 }
 
 float PieceEncoder::scale(float amax) const {
+  if (encoding_.bf16_arithmetic) return scale_bf16(amax);
   return fp8::scale_from_amax(amax, encoding_.format, encoding_.scale_dtype, encoding_.pow2_scales);
 }
 
@@ -183,6 +184,7 @@ void PieceEncoder::encode_stretch(const Stretch& stretch, const Stretch& next, s
 
 bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const {
   if (rows_ == 0 || cols_ == 0) return true;
+  if (encoding_.bf16_arithmetic) return encode_bf16(codes, scales, distortion);
   const std::uint64_t block_n = std::min(encoding_.block_n, rows_), group = std::min(encoding_.block_k, cols_);
   const bool contiguous = block_n == 1 && cols_ % group == 0;
   const std::uint64_t rows = contiguous ? 1 : rows_, cols = contiguous ? rows_ * cols_ : cols_;
@@ -214,6 +216,7 @@ bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales
 }
 
 bool PieceEncoder::encode_at(float scale, std::span<std::uint8_t> codes, Distortion* distortion) const {
+  if (encoding_.bf16_arithmetic) return encode_bf16_at(scale, {0, rows_, cols_}, codes, distortion);
   cpu::PreparedScale prepared = cpu::prepare_scale(encoding_.format, scale);
   const double most = static_cast<double>(fp8::max_value(encoding_.format)) * static_cast<double>(scale);
   const std::uint64_t count = rows_ * cols_, step = kRunBytes / dtype_bytes(dtype_);

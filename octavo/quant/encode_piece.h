@@ -62,6 +62,10 @@ class PieceEncoder {
   struct Stretch {
     std::uint64_t begin = 0, rows = 0, cols = 0;
   };
+  // encode() and encode_at() with BF16 arithmetic: WeightEncoding::bf16_arithmetic.
+  float scale_bf16(float amax) const;
+  bool encode_bf16(std::span<std::uint8_t> codes, std::span<float> scales, Distortion* distortion) const;
+  bool encode_bf16_at(float scale, const Stretch& region, std::span<std::uint8_t> codes, Distortion* distortion) const;
   struct Scratch;  // of encode()
   struct Next;     // what encode_run() looks at meanwhile
   // Looks at columns [col, stretch.cols) of a row; `col` is a region's first.

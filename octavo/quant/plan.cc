@@ -169,6 +169,7 @@ class Planner {
     e.scale_dtype = spec.scale_dtype_for(tensor.dtype == DType::kF16);
     e.pow2_scales = spec.pow2_scales;
     e.via_bf16 = tensor.dtype == DType::kF32 && !spec.direct;
+    e.bf16_arithmetic = spec.bf16_arithmetic;
     const std::uint64_t n = tensor.shape[0], k = tensor.shape[1];
     switch (granularity) {
       case Granularity::kTensor: e.block_n = n, e.block_k = k; break;
@@ -279,10 +280,15 @@ class Planner {
     planned.encoding = encoding_of(tensor, granularity);
     planned.action = Action::kEncode;
     if (planned.fp8) try_relabel(planned);
+    if (planned.encodes() && plan_.spec.bf16_arithmetic && tensor.dtype == DType::kF16) {
+      return failure("tensor \"{}\": --arith bf16 is for BF16 models; this is F16", printable(tensor.name));
+    }
     if (granularity == Granularity::kTensor && planned.encodes()) {
       // Engines requantize fused weights to the largest of their scales; equal scales make that a no-op.
       const auto number = static_cast<std::uint32_t>(shared_.size());
-      planned.shared = shared_.try_emplace(fused_name(module).value_or(FusedName{module, ""}), number).first->second;
+      const FusedName alone{module, ""};
+      const FusedName key = plan_.spec.bf16_arithmetic ? alone : fused_name(module).value_or(alone);
+      planned.shared = shared_.try_emplace(key, number).first->second;
     }
     const std::string_view suffix = scale_suffix(plan_.spec, granularity);
     const std::string_view name = strings_->add(tensor.name, suffix);  // the weight's own name is its beginning

@@ -36,7 +36,8 @@ struct WeightEncoding {
   fp8::Format format = fp8::Format::kE4M3;
   fp8::ScaleDType scale_dtype = fp8::ScaleDType::kF32;
   bool pow2_scales = false;
-  bool via_bf16 = false;  // an F32 source is rounded to BF16 first
+  bool via_bf16 = false;         // an F32 source is rounded to BF16 first
+  bool bf16_arithmetic = false;  // QuantSpec::bf16_arithmetic
 };
 
 // What becomes of a tensor of the source.

@@ -100,6 +100,7 @@ Json spec_json(const QuantSpec& spec) {
   if (spec.scale_name) out["scale-name"] = scale_name_text(*spec.scale_name);
   out["pow2-scales"] = spec.pow2_scales;
   out["direct"] = spec.direct;
+  if (spec.bf16_arithmetic) out["arith"] = "bf16";
   out["ignore"] = spec.ignore;
   out["only"] = spec.only;
   out["keep-first"] = spec.keep_first;
@@ -133,6 +134,12 @@ Status check_spec(const QuantSpec& spec) {
   }
   if (spec.dtype == fp8::Format::kE5M2 && spec.format != OutputFormat::kFp8) {
     return usage_error("--dtype e5m2 needs --format fp8: in {} an 8-bit float means E4M3", format_name(spec.format));
+  }
+  if (spec.bf16_arithmetic && (spec.format != OutputFormat::kCompressedTensors || spec.direct || spec.pow2_scales ||
+                               spec.scale_dtype == fp8::ScaleDType::kF32)) {
+    return usage_error(
+        "--arith bf16 reproduces the bytes of llm-compressor: --format compressed-tensors alone, without --direct, "
+        "--pow2-scales and --scale-dtype f32");
   }
   if (spec.scheme.block_n == 0 || spec.scheme.block_k == 0) return usage_error("--block: sizes must be at least 1");
   if (spec.edge == Edge::kChannel &&

@@ -51,6 +51,9 @@ struct QuantSpec {
   std::optional<fp8::ScaleDType> scale_dtype;
   bool pow2_scales = false;  // scales rounded up to powers of two
   bool direct = false;       // FP32 sources are quantized as they are, not via BF16
+  // Rounds as llm-compressor does on a CPU, so that bytes can be compared: quotients to BF16 first, its scales of zero
+  // regions, its exponents of mxfp8, no scale shared. Less exact: for comparisons only (docs/numerics.md).
+  bool bf16_arithmetic = false;
   NonFinite nonfinite = NonFinite::kError;
   Edge edge = Edge::kPartial;
   std::optional<ScaleName> scale_name;  // of the mxfp8 format, which needs it

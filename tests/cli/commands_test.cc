@@ -126,8 +126,9 @@ TEST(Commands, CompletionScriptsAreValidShell) {
   EXPECT_EQ(bash_offers("octavo quantize --scale-dtype ''"), "f32 bf16\n");
   EXPECT_EQ(bash_offers("octavo quantize --nonfinite ''"), "error zero\n");
   EXPECT_EQ(bash_offers("octavo import --dtype ''"), "bf16 f32 f16\n");
-  EXPECT_EQ(bash_offers("octavo verify --for ''"), "vllm sglang transformers\n");
-  EXPECT_NE(run_octavo({"completion", "fish"}).out.find("-l for -x -a 'vllm sglang transformers'"), std::string::npos);
+  EXPECT_EQ(bash_offers("octavo verify --for ''"), "vllm sglang transformers tensorrt-llm\n");
+  EXPECT_NE(run_octavo({"completion", "fish"}).out.find("-l for -x -a 'vllm sglang transformers tensorrt-llm'"),
+            std::string::npos);
   EXPECT_NE(run_octavo({"completion", "zsh"}).out.find("\"verify --for\") compadd -- vllm"), std::string::npos);
   EXPECT_EQ(run_octavo({"completion", "tcsh"}).exit_code, 2);
 }

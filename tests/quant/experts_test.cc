@@ -1,0 +1,112 @@
+// Experts in one 3-D tensor are quantized as the same experts stored one by one.
+#include <gtest/gtest.h>
+
+#include "octavo/quant/execute.h"
+#include "octavo/quant/plan.h"
+#include "tests/support/checkpoint_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace octavo::quant {
+namespace {
+
+namespace fs = std::filesystem;
+using test::BuiltTensor;
+using test::CheckpointBuilder;
+using test::TempDir;
+using test::TinyModel;
+
+constexpr std::uint64_t kExperts = 3;
+
+CheckpointBuilder one_by_one() {
+  TinyModel model;
+  model.model_type = "qwen3_moe";
+  model.experts = kExperts;
+  CheckpointBuilder builder = test::tiny_model(model);
+  builder.config()["hidden_size"] = model.hidden;
+  return builder;
+}
+
+// gate_up_proj [experts, 2 x intermediate, hidden], down_proj [experts, hidden, intermediate].
+CheckpointBuilder fused() {
+  CheckpointBuilder builder = one_by_one();
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.mlp.experts.", layer);
+    std::vector<std::byte> gate_up, down;
+    Shape gate_shape, down_shape;
+    for (std::uint64_t e = 0; e < kExperts; ++e) {
+      for (const char* leaf : {"gate_proj", "up_proj", "down_proj"}) {
+        const std::string name = fmt::format("{}{}.{}.weight", prefix, e, leaf);
+        const BuiltTensor tensor = builder.at(name);
+        const bool is_down = std::string_view(leaf) == "down_proj";
+        (is_down ? down_shape : gate_shape) = tensor.shape;
+        auto& to = is_down ? down : gate_up;
+        to.insert(to.end(), tensor.bytes.begin(), tensor.bytes.end());
+        builder.remove(name);
+      }
+    }
+    builder.add(prefix + "gate_up_proj", DType::kBF16, {kExperts, 2 * gate_shape[0], gate_shape[1]}, gate_up);
+    builder.add(prefix + "down_proj", DType::kBF16, {kExperts, down_shape[0], down_shape[1]}, down);
+  }
+  return builder;
+}
+
+std::vector<std::byte> bytes_of(const Checkpoint& checkpoint, const CheckpointTensor& tensor) {
+  std::vector<std::byte> bytes(tensor.bytes);
+  EXPECT_TRUE(checkpoint.read(tensor, 0, bytes).ok());
+  return bytes;
+}
+
+TEST(Experts, FusedOnesAreSplit) {
+  TempDir dir;
+  const Checkpoint plain = one_by_one().open(dir / "plain");
+  for (const char* scheme : {"dynamic", "block", "tensor", "mxfp8"}) {
+    SCOPED_TRACE(scheme);
+    Checkpoint source = fused().open(dir / "fused");
+    source.split_experts();
+    const QuantSpec spec = make_spec(scheme, "").value();
+    const fs::path a = dir / fmt::format("a-{}", scheme), b = dir / fmt::format("b-{}", scheme);
+    ASSERT_TRUE(execute(plain, make_plan(plain, spec).value(), a, {}).ok());
+    const Plan plan = make_plan(source, spec).value();
+    for (const std::string& warning : plan.warnings) EXPECT_EQ(warning.find("3-D"), std::string::npos) << warning;
+    ASSERT_TRUE(execute(source, plan, b, {}).ok());
+    const Checkpoint left = Checkpoint::open(a).value(), right = Checkpoint::open(b).value();
+    ASSERT_EQ(left.tensors().size(), right.tensors().size());
+    for (const CheckpointTensor& tensor : left.tensors()) {
+      const CheckpointTensor* other = right.find(tensor.name);
+      ASSERT_NE(other, nullptr) << tensor.name;
+      EXPECT_EQ(tensor.shape, other->shape) << tensor.name;
+      EXPECT_EQ(bytes_of(left, tensor), bytes_of(right, *other)) << tensor.name;
+    }
+  }
+}
+
+TEST(Experts, OtherLayoutsStayAsTheyAre) {
+  TempDir dir;
+  const auto untouched = [&](const CheckpointBuilder& builder) {
+    Checkpoint checkpoint = builder.open(dir / "model");
+    const std::size_t before = checkpoint.tensors().size();
+    checkpoint.split_experts();
+    return checkpoint.tensors().size() == before;
+  };
+  CheckpointBuilder transposed = fused();
+  for (const char* layer : {"0", "1"}) {
+    for (const char* leaf : {"gate_up_proj", "down_proj"}) {
+      auto& shape = transposed.at(fmt::format("model.layers.{}.mlp.experts.{}", layer, leaf)).shape;
+      std::swap(shape[1], shape[2]);
+    }
+  }
+  EXPECT_TRUE(untouched(transposed));
+  CheckpointBuilder biased = fused();
+  for (const char* layer : {"0", "1"}) {
+    biased.add_bf16(fmt::format("model.layers.{}.mlp.experts.gate_up_proj_bias", layer), {1},
+                    std::vector<std::uint16_t>{0});
+  }
+  EXPECT_TRUE(untouched(biased));
+  CheckpointBuilder unknown = fused();
+  unknown.config().erase("hidden_size");
+  EXPECT_TRUE(untouched(unknown));
+  EXPECT_FALSE(untouched(fused()));
+}
+
+}  // namespace
+}  // namespace octavo::quant
