@@ -1,5 +1,6 @@
 // make_checkpoint: writes a synthetic Llama checkpoint with weights that look like weights (normal, rare outliers), or
-// one giant linear. For the demo without a network, for memory tests and for benchmarks. Streams: memory stays small.
+// one giant linear, or the headers alone of a published model. For the demo without a network, for memory tests and for
+// benchmarks. Streams: memory stays small.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include "octavo/base/file.h"
 #include "octavo/base/json.h"
 #include "octavo/checkpoint/safetensors.h"
+#include "tests/support/published_model.h"
 #include "tests/support/random_tensor.h"
 
 namespace octavo {
@@ -23,6 +25,9 @@ struct Options {
   std::uint64_t shard_bytes = 4'000'000'000;
   std::uint64_t seed = 1;
   std::string dtype = "bf16";
+  std::string headers_of;  // a config.json
+  std::size_t shards = 163;
+  bool fp8 = false;
 };
 
 DType dtype_of(const Options& o) {
@@ -124,6 +129,20 @@ Status make(const Options& o) {
   return write_text_file(folder / "config.json", config_of(o));
 }
 
+// A published model at full size, and no data: files with holes.
+Status make_headers(const Options& o) {
+  OCTAVO_ASSIGN(const std::string text, read_text_file(o.headers_of, std::uint64_t{1} << 26));
+  OCTAVO_ASSIGN(Json config, parse_json(text, o.headers_of));
+  if (!config.is_object()) return failure("{}: not an object", o.headers_of);
+  OCTAVO_ASSIGN(std::vector<test::PublishedTensor> tensors, test::published_tensors(config));
+  if (o.fp8) {
+    tensors = test::as_block_fp8(tensors);
+  } else {
+    config.erase("quantization_config");
+  }
+  return test::write_header_only(o.out, config, tensors, o.shards);
+}
+
 }  // namespace
 }  // namespace octavo
 
@@ -142,12 +161,15 @@ int main(int argc, char** argv) {
   app.add_option("--shard-bytes", o.shard_bytes, "start a new shard beyond this size");
   app.add_option("--seed", o.seed);
   app.add_option("--giant", giant, "ROWSxCOLUMNS: only one linear of this shape");
+  app.add_option("--headers-of", o.headers_of, "config.json of a published model: its tensors in BF16, without data");
+  app.add_option("--shards", o.shards, "with --headers-of: how many")->check(CLI::PositiveNumber);
+  app.add_flag("--fp8", o.fp8, "with --headers-of: as DeepSeek releases it, 128x128 blocks");
   CLI11_PARSE(app, argc, argv);
   if (!giant.empty() && std::sscanf(giant.c_str(), "%lux%lu", &o.giant_rows, &o.giant_cols) != 2) {
     std::fprintf(stderr, "make_checkpoint: --giant %s: must be ROWSxCOLUMNS\n", giant.c_str());
     return 2;
   }
-  const octavo::Status status = octavo::make(o);
+  const octavo::Status status = o.headers_of.empty() ? octavo::make(o) : octavo::make_headers(o);
   if (status.ok()) return 0;
   std::fprintf(stderr, "make_checkpoint: %s\n", status.error().message.c_str());
   return 1;
