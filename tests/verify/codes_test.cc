@@ -148,6 +148,18 @@ TEST(Codes, RulesAreToldApart) {
   }
 }
 
+// llm-compressor's oneshot loses the sign of a zero of the source; nothing else may.
+TEST(Codes, MinusZeroMayBecomeZero) {
+  const std::vector<float> values = {-0.0f, 0.0f, -0.0001f, -0.0f};
+  const std::vector<std::uint8_t> codes = {0x00, 0x80, 0x00, 0x80};  // right, a flipped bit, a lost sign, right
+  RuleCounts counts;
+  count_rules(fp8::Format::kE4M3, DType::kBF16, codes, values, values, 1.0f, 0, counts);
+  for (std::size_t rule = 0; rule < kRules; ++rule) {
+    EXPECT_EQ(counts.wrong[rule], 2u);
+    EXPECT_EQ(counts.first[rule], 1u);
+  }
+}
+
 TEST(ScaleRules, ExactNearFar) {
   float expected = 0;
   const auto fit = [&](DType dtype, float amax, float scale) {
