@@ -289,6 +289,13 @@ TEST(Plan, JsonHasOneEntryPerSourceTensor) {
     EXPECT_EQ(tensor["outputs"].size(), quantize ? 2u : 1u);
     EXPECT_FALSE(tensor["why"].get<std::string>().empty());
   }
+  // Scales that have no dimension.
+  const Plan scalars = plan_of(checkpoint, make_spec("tensor", "fp8").value());
+  const std::string scalar_text =
+      collect_text([&](const TextSink& sink) { return write_plan_json(checkpoint, scalars, sink); }).value();
+  EXPECT_EQ(scalar_text, Json::parse(scalar_text).dump(2) + "\n");
+  EXPECT_NE(scalar_text.find("\"shape\": []"), std::string::npos);
+
   const auto table = collect_text([&](const TextSink& sink) { return write_plan_text(checkpoint, plan, sink); });
   EXPECT_NE(table.value().find("linear of layer 1"), std::string::npos);
 }
