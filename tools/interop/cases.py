@@ -1,7 +1,7 @@
-"""Which quantizations are checked: every legal pair of scheme and format on every model, and each option somewhere."""
+"""Which quantizations are checked: every pair that the program says it writes, on every model, and each option
+somewhere."""
 
 import dataclasses
-import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +10,8 @@ class Case:
 
     model: str
     scheme: str
-    format: str  # "fp8" or "compressed-tensors"
+    format: str  # "fp8", "compressed-tensors", "modelopt" or "mxfp8"
+    loader: str = ""  # --for, where the pair has no bytes without it
     dtype: str = "e4m3"
     scale_dtype: str = ""  # "" = the default of the format and the source
     block: int = 128
@@ -33,38 +34,69 @@ class Case:
             out += ["--block-size", f"{self.block}x{self.block}"]
         if self.ignore:
             out += ["--ignore", f"re:{self.ignore}"]
+        if self.loader:
+            out += ["--for", self.loader]
         for flag, on in [("--pow2-scales", self.pow2), ("--direct", self.direct), ("--lm-head", self.lm_head)]:
             if on:
                 out.append(flag)
         return out
 
     def name(self) -> str:
-        short = "ct" if self.format == "compressed-tensors" else self.format
         extra = [flag.lstrip("-") for flag in self.flags()[4:]]
-        return " ".join([self.model, f"{self.scheme}/{short}", *extra])
+        return " ".join([self.model, self.pair(), *extra])
+
+    def marked(self) -> str:
+        """The row of the table of pairs and loaders: the pair's name, or one of its own for what is an option."""
+        plain = Case("", self.scheme, self.format, loader=self.loader).name().strip()
+        return plain if self.name() == f"{self.model} {plain}" else ""
+
+    def pair(self) -> str:
+        return f"{self.scheme}/{'ct' if self.format == 'compressed-tensors' else self.format}"
 
 
-PAIRS = [
-    ("dynamic", "compressed-tensors"), ("block", "fp8"), ("block", "compressed-tensors"),
-    ("tensor", "compressed-tensors"), ("tensor", "fp8"), ("weight-only", "compressed-tensors"),
-]
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A row of `octavo formats --json` that is written. `loads`: loader -> what the program says of it."""
+
+    scheme: str
+    format: str
+    scale: str  # how the scale's name ends
+    loader: str  # --for, where the format needs it to know the scale's name
+    loads: dict = dataclasses.field(hash=False, compare=False)
+
+    def case(self, model: str, **options) -> Case:
+        return Case(model, self.scheme, self.format, loader=self.loader, **options)
+
+    def name(self) -> str:
+        return self.case("").name().strip()
 
 
-def legal_pairs(help_text: str) -> list[tuple[str, str]]:
-    """The pairs that `octavo quantize --help` lists; the checks must cover exactly these."""
-    table = help_text.split("Legal pairs", 1)[1].split("Example", 1)[0]
-    return re.findall(r"^  (\S+) +(fp8|compressed-tensors)\b", table, re.MULTILINE)
+def written_pairs(formats: dict) -> list[Pair]:
+    """What `octavo formats --json` says is written. Where one pair is written with two names of the scale, --for says
+    which: by a loader that takes the one and not the other."""
+    rows = [row for row in formats["formats"] if row["written"]]
+    pairs = []
+    for row in rows:
+        rivals = [r for r in rows if r is not row and (r["scheme"], r["format"]) == (row["scheme"], row["format"])]
+        takes = [loader for loader, answer in row["loads"].items()
+                 if not answer.startswith("no") and all(r["loads"][loader].startswith("no") for r in rivals)]
+        loader = takes[0] if rivals else ""
+        pairs.append(Pair(row["scheme"], row["format"], row["scale"], loader, row["loads"]))
+    return pairs
 
 
-def all_cases(models: list[str]) -> list[Case]:
-    cases = [Case(model, scheme, format) for model in models for scheme, format in PAIRS]
+def all_cases(models: list[str], pairs: list[Pair]) -> list[Case]:
+    """`static` is not among them: nothing measures activations yet, so it is only converted."""
+    pairs = [pair for pair in pairs if pair.scheme != "static"]
+    scaled = [pair for pair in pairs if pair.scheme != "mxfp8"]  # those whose scales are numbers, not exponents
+    cases = [pair.case(model) for model in models for pair in pairs]
     ct = "compressed-tensors"
-    cases += [Case("llama-bf16", scheme, format, pow2=True) for scheme, format in PAIRS]
+    cases += [pair.case("llama-bf16", pow2=True) for pair in scaled]
     cases += [Case("llama-bf16", scheme, ct, scale_dtype="f32")
               for scheme in ("dynamic", "block", "tensor", "weight-only")]
     cases += [Case("llama-bf16", scheme, "fp8", scale_dtype="bf16") for scheme in ("block", "tensor")]
     cases += [Case("llama-tied-fp16", "dynamic", ct, scale_dtype="bf16")]
-    cases += [Case("llama-fp32", scheme, format, direct=True) for scheme, format in PAIRS]
+    cases += [pair.case("llama-fp32", direct=True) for pair in pairs]
     cases += [Case("qwen3-sharded", scheme, format, keep_first=1, keep_last=1)
               for scheme, format in [("dynamic", ct), ("block", "fp8")]]
     cases += [Case("llama-bf16", scheme, ct, lm_head=True) for scheme in ("dynamic", "block", "tensor", "weight-only")]

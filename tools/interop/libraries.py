@@ -1,5 +1,5 @@
-"""Opens an output with safetensors, compressed-tensors and transformers. Each check returns (status, detail), status
-"ok", "fail" or "skip"; "skip" only where the library cannot do what is asked and was seen to fail in just that way."""
+"""Opens an output with safetensors, compressed-tensors, ModelOpt and transformers. Each check returns (status, detail),
+status "ok", "fail" or "skip"; "skip" only where the library cannot do what is asked and was seen to fail in just that way."""
 
 import json
 import pathlib
@@ -8,12 +8,12 @@ import torch
 import transformers
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.compressors.format import infer_module_format
-from compressed_tensors.entrypoints.convert.converters import FP8BlockDequantizer
+from compressed_tensors.entrypoints.convert.converters import CompressedTensorsDequantizer, FP8BlockDequantizer
 from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 from safetensors import safe_open
 
 from cases import Case
-from reference import decode, differing, is_scale
+from reference import as_float, decode, differing, is_scale
 
 Result = tuple[str, str]
 TOKENS = torch.arange(12)[None]
@@ -90,6 +90,36 @@ def check_compressed_tensors(folder: pathlib.Path, case: Case, tensors, dequanti
     return same(got, want, f"{len(got)} weights equal octavo dequantize")
 
 
+def check_dequantizer(folder: pathlib.Path, tensors, dequantized) -> Result:
+    """What llm-compressor's converters dequantize a whole folder with: by the config and the names in the files."""
+    converter = CompressedTensorsDequantizer(str(folder))
+    kept = [n.removesuffix(".weight") for n in tensors if n.endswith(".weight") and n + "_scale" not in tensors]
+    missed = [n for n in kept if n not in converter.quant_config.ignore]
+    # It takes every two-dimensional weight for a Linear, embeddings too: those it must be told.
+    converter.quant_config.ignore += [n for n in missed if "embed" in n]
+    return same(converter.validate(dict(tensors)), dequantized, f"{len(_quantized(tensors))} weights equal octavo's")
+
+
+def check_modelopt(case: Case, tensors, dequantized) -> Result:
+    """ModelOpt writes checkpoints and has no loader of them; this is its own decoding of the tensors it exports."""
+    from modelopt.torch.quantization.qtensor import FP8QTensor, MXFP8QTensor
+
+    got, want = {}, {}
+    for module in _quantized(tensors):
+        codes, scale = tensors[module + ".weight"], tensors[module + ".weight_scale"]
+        if case.scheme == "mxfp8":
+            value = MXFP8QTensor(codes.shape, torch.float32, codes).dequantize(torch.float32, scale=scale)
+        elif case.scheme == "block":
+            value = FP8QTensor(codes.shape, torch.float32, codes).dequantize(
+                torch.float32, scale=scale[:, 0, :, 0], block_sizes={-1: case.block, -2: case.block})
+        else:
+            spread = scale[:, None] if scale.dim() == 1 else scale
+            value = FP8QTensor(codes.shape, torch.float32, codes).dequantize(torch.float32, scale=spread)
+        got[module + ".weight"] = value.to(torch.bfloat16)
+        want[module + ".weight"] = dequantized[module + ".weight"]
+    return same(got, want, f"{len(got)} weights equal octavo dequantize")
+
+
 def _check_block_converter(case: Case, tensors, dequantized) -> Result:
     if case.scheme != "block":
         return "skip", "compressed-tensors reads fp8 files in blocks only (its FP8BlockDequantizer)"
@@ -103,8 +133,8 @@ def check_fp8_modules(folder: pathlib.Path, case: Case, tensors) -> Result:
     """Which modules transformers makes FP8 where it has the GPU for it, and what names and shapes these then want."""
     from transformers.integrations.finegrained_fp8 import replace_with_fp8_linear
 
-    if case.scheme != "block":
-        return "skip", "transformers' per-tensor fp8 wants weight_scale_inv; the engines want weight_scale"
+    if any(n.endswith(".weight_scale") for n in tensors):
+        return "skip", "transformers' FP8 modules want weight_scale_inv; the file is for engines that want weight_scale"
     config = transformers.FineGrainedFP8Config(
         **json.loads((folder / "config.json").read_text())["quantization_config"])
     model = replace_with_fp8_linear(_bare_model(folder), modules_to_not_convert=config.modules_to_not_convert,
@@ -122,12 +152,15 @@ def check_fp8_modules(folder: pathlib.Path, case: Case, tensors) -> Result:
 # How transformers is known to fail, each told apart by what it did: (applies to the case, what it did) -> reason.
 def _known_limit(case: Case, ragged: bool, groups: int, error: Exception | None, unexpected: list[str]) -> str:
     text = str(error or "")
-    scales_unread = bool(unexpected) and all(n.endswith(".weight_scale") for n in unexpected)
-    if case.format == "fp8" and case.scheme == "tensor" and scales_unread:
-        return "transformers wants weight_scale_inv for per-tensor fp8; it leaves weight_scale unread"
+    scales_unread = bool(unexpected) and all(
+        n.endswith((".weight_scale", ".input_scale")) for n in unexpected)
+    if case.format == "modelopt" and scales_unread:
+        return "transformers knows no modelopt: it drops the config and leaves the scales unread"
+    if case.format in ("fp8", "mxfp8") and scales_unread:
+        return f"transformers wants weight_scale_inv for {case.format}; it leaves weight_scale unread"
     if case.format == "fp8" and ragged and "automatic conversion of the weights" in text:
         return "transformers refuses partial blocks in the fp8 format"
-    if case.format != "fp8" and ragged and text.startswith("unflatten"):
+    if case.format == "compressed-tensors" and ragged and text.startswith("unflatten"):
         return "transformers quantizes activations in whole groups, which K does not divide into"
     if groups > 1 and "automatic conversion of the weights" in text:
         return "transformers' dequantize=True knows one config group only"
@@ -152,11 +185,12 @@ def check_transformers(folder: pathlib.Path, case: Case, dequantize: bool, tenso
     By itself it decompresses on the first forward (compressed-tensors) or on load (fp8); dequantize=True does it on
     load."""
     kept = {t.dtype for n, t in tensors.items() if t.dtype.itemsize > 1 and not is_scale(n)}
-    # Under fp8 transformers leaves kept tensors in the dtype of the file whatever is asked for, so ask for that.
-    dtype = torch.bfloat16 if case.format != "fp8" else max(kept, key=lambda d: d.itemsize)
+    # Under fp8 and mxfp8 transformers leaves kept tensors in the dtype of the file whatever is asked for: ask for that.
+    fine_grained = case.format in ("fp8", "mxfp8")
+    dtype = torch.bfloat16 if not fine_grained else max(kept, key=lambda d: d.itemsize)
     options = {"dtype": dtype, "output_loading_info": True}
-    if dequantize:
-        options["quantization_config"] = (transformers.FineGrainedFP8Config(dequantize=True) if case.format == "fp8"
+    if dequantize and case.format != "modelopt":  # for which it has no config
+        options["quantization_config"] = (transformers.FineGrainedFP8Config(dequantize=True) if fine_grained
                                           else transformers.CompressedTensorsConfig(dequantize=True))
     config = json.loads((folder / "config.json").read_text())["quantization_config"]
     groups = len(config.get("config_groups", {}))
@@ -186,7 +220,7 @@ def check_transformers(folder: pathlib.Path, case: Case, dequantize: bool, tenso
     if not wrong:
         return "ok", f"{len(_quantized(tensors))} weights equal octavo dequantize, logits finite"
     f32_scales = any(t.dtype == torch.float32 for n, t in tensors.items() if is_scale(n))
-    if case.format != "fp8" and f32_scales and not dequantize:
+    if case.format == "compressed-tensors" and f32_scales and not dequantize:
         rounded = {n: t.to(dtype) if is_scale(n) else t for n, t in tensors.items()}
         if not differing(got, {n: t.to(dtype) for n, t in decode(rounded, case, dtype).items()}):
             return "skip", "transformers rounds F32 scales to the model's dtype unless dequantize=True"

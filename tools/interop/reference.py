@@ -9,11 +9,12 @@ from models import Model
 
 LINEAR = re.compile(r"model\.layers\.(\d+)\.(self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)$")
 FUSED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
+GROUP = 32  # of MXFP8: values that share an exponent
 CODES = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
 
 
 def is_scale(name: str) -> bool:
-    return name.endswith((".weight_scale", ".weight_scale_inv"))
+    return name.endswith((".weight_scale", ".weight_scale_inv", ".input_scale"))
 
 
 def is_quantized(module: str, case: Case, model: Model) -> bool:
@@ -38,9 +39,11 @@ def _edge_modules(weights: dict[str, torch.Tensor], case: Case) -> set[str]:
 
 def _stored(scale: torch.Tensor, dtype: torch.dtype, pow2: bool, zero: torch.Tensor) -> torch.Tensor:
     """From amax / max to the scale as stored; `zero` marks groups that hold nothing but zeros."""
-    if pow2:
+    if pow2 or dtype == torch.uint8:
         mantissa, exponent = torch.frexp(scale)  # scale = mantissa * 2^exponent, mantissa in [0.5, 1)
         exponent = torch.where(mantissa == 0.5, exponent - 1, exponent).clamp(min=-127)
+        if dtype == torch.uint8:  # E8M0
+            return (torch.where(zero, 0, exponent) + 127).to(torch.uint8)
         scale = torch.ldexp(torch.ones_like(scale, dtype=torch.float64), exponent).float()
     scale = scale.to(dtype)
     smallest = torch.tensor(1, dtype=torch.int16 if dtype == torch.bfloat16 else torch.int32).view(dtype)
@@ -48,11 +51,18 @@ def _stored(scale: torch.Tensor, dtype: torch.dtype, pow2: bool, zero: torch.Ten
     return torch.where(zero, torch.ones_like(scale), scale)
 
 
+def as_float(scale: torch.Tensor) -> torch.Tensor:
+    """A scale as it multiplies, in FP32; bytes are E8M0 exponents."""
+    if scale.dtype != torch.uint8:
+        return scale.float()
+    return torch.ldexp(torch.ones(scale.shape, dtype=torch.float64), scale.int() - 127).float()
+
+
 def _quantize(weight: torch.Tensor, amax: torch.Tensor, spread, case: Case, dtype: torch.dtype):
     """Codes and scales; `spread` brings the grid of scales to the weight's shape."""
     largest = torch.finfo(CODES[case.dtype]).max
     scale = _stored(amax / largest, dtype, case.pow2, amax == 0)
-    codes = (weight / spread(scale.float())).clamp(-largest, largest).to(CODES[case.dtype])
+    codes = (weight / spread(as_float(scale))).clamp(-largest, largest).to(CODES[case.dtype])
     return codes, scale
 
 
@@ -80,7 +90,7 @@ def expected(source: dict[str, torch.Tensor], case: Case, model: Model) -> dict[
     for module, weight in weights.items():
         shared[_fused(module)] = max(shared.get(_fused(module), 0.0), weight.abs().max().item())
 
-    default = "f32" if case.format == "fp8" or model.dtype == torch.float16 else "bf16"
+    default = "f32" if case.format != "compressed-tensors" or model.dtype == torch.float16 else "bf16"
     scale_dtype = torch.bfloat16 if (case.scale_dtype or default) == "bf16" else torch.float32
     for name, tensor in source.items():
         module = name.removesuffix(".weight")
@@ -91,15 +101,37 @@ def expected(source: dict[str, torch.Tensor], case: Case, model: Model) -> dict[
         if case.scheme in ("dynamic", "weight-only") or module == "lm_head" or module in edge:
             codes, scale = _quantize(weight, weight.abs().amax(1, keepdim=True), lambda s: s, case, scale_dtype)
         elif case.scheme == "tensor":
-            shape = [] if case.format == "fp8" else [1]
+            shape = [1] if case.format == "compressed-tensors" else []
             amax = torch.full(shape, shared[_fused(module)])
             codes, scale = _quantize(weight, amax, lambda s: s, case, scale_dtype)
+        elif case.scheme == "mxfp8":
+            amax = weight.reshape(weight.shape[0], -1, GROUP).abs().amax(2)
+            codes, scale = _quantize(weight, amax, lambda s: s.repeat_interleave(GROUP, 1), case, torch.uint8)
         else:
             amax, spread = _blocks(weight, case.block)
             codes, scale = _quantize(weight, amax, spread, case, scale_dtype)
-            suffix = "_scale_inv" if case.format == "fp8" else "_scale"
+        if case.format == "modelopt" and case.scheme == "dynamic":
+            scale = scale[:, 0]
+        elif case.format == "modelopt" and case.scheme == "block":
+            scale = scale[:, None, :, None]
+        elif (case.format, case.scheme) == ("fp8", "block") or case.loader == "sglang":
+            suffix = "_scale_inv"
         out[name], out[name + suffix] = codes, scale
     return out
+
+
+def spread_scale(scale: torch.Tensor, shape: torch.Size, block: int) -> torch.Tensor:
+    """A scale as stored, in FP32, in a shape that multiplies a weight of `shape`."""
+    grouped, scale = scale.dtype == torch.uint8, as_float(scale)
+    if scale.dim() == 4:
+        scale = scale[:, 0, :, 0]
+    if scale.dim() == 1 and len(scale) == shape[0] != 1:
+        return scale[:, None]
+    if grouped:
+        return scale.repeat_interleave(GROUP, 1)
+    if scale.dim() == 2 and scale.shape != (shape[0], 1):
+        return scale.repeat_interleave(block, 0)[: shape[0]].repeat_interleave(block, 1)[:, : shape[1]]
+    return scale
 
 
 def decode(tensors: dict[str, torch.Tensor], case: Case, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -109,14 +141,8 @@ def decode(tensors: dict[str, torch.Tensor], case: Case, dtype: torch.dtype) -> 
         if is_scale(name):
             continue
         scale = tensors.get(name + "_scale", tensors.get(name + "_scale_inv"))
-        if scale is None:
-            out[name] = tensor
-            continue
-        scale = scale.float()
-        if scale.dim() == 2 and scale.shape != (tensor.shape[0], 1):
-            rows, cols = tensor.shape
-            scale = scale.repeat_interleave(case.block, 0)[:rows].repeat_interleave(case.block, 1)[:, :cols]
-        out[name] = (tensor.float() * scale).to(dtype)
+        out[name] = tensor if scale is None else (
+            tensor.float() * spread_scale(scale, tensor.shape, case.block)).to(dtype)
     return out
 
 
