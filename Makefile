@@ -37,7 +37,7 @@ fuzz:  ## run every fuzz target briefly (clang)
 	@tools/setup.sh clang libclang-rt-14-dev
 	@tools/fuzz.sh
 
-interop: build  ## open our outputs with safetensors, compressed-tensors and transformers (a venv from PyPI)
+interop: build  ## open our outputs with transformers, compressed-tensors, vLLM; compare with llm-compressor (venvs from PyPI)
 	@tools/interop.sh
 
 bench:  ## benchmarks of the kernels

@@ -64,7 +64,7 @@ class Log:
         return status
 
     def mark(self, pair: str, loader: str, how: str) -> None:
-        """What the table of pairs and loaders says, as far as this run has shown it. "run" stays."""
+        """What the table of pairs and loaders says, as far as this run has shown it ("-": not tried). "run" stays."""
         if not pair:  # a case with options
             return
         row = self.marks.setdefault(pair, {})
@@ -75,7 +75,7 @@ class Log:
                    "SGLang", "TensorRT-LLM"]
         print("\n| pair | " + " | ".join(loaders) + " |\n|" + "---|" * (len(loaders) + 1))
         for pair, marks in self.marks.items():
-            print(f"| {pair} | " + " | ".join(marks.get(loader, "not loaded") for loader in loaders) + " |")
+            print(f"| {pair} | " + " | ".join(marks.get(loader, "-") for loader in loaders) + " |")
 
     def close(self) -> int:
         if self.marks:
