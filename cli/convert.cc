@@ -32,14 +32,17 @@ Outcome run_convert(const ConvertOptions& o) {
   }
   OCTAVO_ASSIGN(const Isa isa, select_isa());
   OCTAVO_TRY(check_plan_run(o.run));
-  OCTAVO_ASSIGN(const Checkpoint checkpoint, open_model(o.source, "convert", o.run.common.quiet));
+  OCTAVO_ASSIGN(Checkpoint checkpoint, open_model(o.source, "convert", o.run.common.quiet));
+  checkpoint.split_experts();
   quant::Scheme scheme;
   if (o.scheme.scheme.empty()) {
     OCTAVO_ASSIGN(scheme, source_scheme(checkpoint));
   }
   OCTAVO_ASSIGN(const quant::QuantSpec spec, make_spec(o.scheme, scheme));
   OCTAVO_ASSIGN(const quant::Plan plan, quant::make_convert_plan(checkpoint, spec));
-  return run_plan("convert", checkpoint, plan, o.run, isa);
+  PlanRun run = o.run;
+  run.loader = find_loader(o.scheme.loader);
+  return run_plan("convert", checkpoint, plan, run, isa);
 }
 
 }  // namespace

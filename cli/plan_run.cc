@@ -58,6 +58,7 @@ std::string format_summary(const PlanRun& o, const quant::Plan& plan, const quan
     text +=
         fmt::format("  from         {}\n  codes        {} weights have theirs as they were, {} were encoded again\n",
                     printable(plan.source_format), plan.relabelled, plan.quantized - plan.relabelled);
+    if (plan.decoded > 0) text += fmt::format("  to BF16      {} weights that were FP8\n", plan.decoded);
   }
   text += fmt::format("  bytes        {} -> {} ({:.1f} %)\n", human_bytes(s.source_bytes), human_bytes(s.output_bytes),
                       100.0 * static_cast<double>(s.output_bytes) / static_cast<double>(s.source_bytes));
@@ -97,6 +98,7 @@ Json summary_json(const PlanRun& o, const quant::Plan& plan, const quant::Summar
               {"format", quant::format_name(plan.spec.format)},
               {"quantized", s.quantized},
               {"relabelled", plan.relabelled},
+              {"dequantized", plan.decoded},
               {"kept", s.kept},
               {"source_bytes", s.source_bytes},
               {"output_bytes", s.output_bytes},
@@ -131,6 +133,9 @@ Status check_plan_run(const PlanRun& o) {
 
 Outcome run_plan(std::string_view command, const Checkpoint& checkpoint, const quant::Plan& plan, const PlanRun& o,
                  Isa isa) {
+  for (const quant::LoaderRefusal& refusal : plan.refused) {
+    if (refusal.loader == o.loader) return failure("--for {}: {}", loader_name(*o.loader), refusal.why);
+  }
   for (const std::string& warning : plan.warnings) fmt::print(stderr, "octavo {}: warning: {}\n", command, warning);
   if (!o.explain.empty()) {
     OCTAVO_ASSIGN(const std::string text, quant::explain(checkpoint, plan, o.explain));

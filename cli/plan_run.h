@@ -1,12 +1,14 @@
 // A plan carried out for the command line: what `quantize` and `convert` have in common.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "cli/command.h"
 #include "cli/job_flags.h"
 #include "octavo/base/cpu.h"
+#include "octavo/checkpoint/loader_table.h"
 #include "octavo/quant/plan.h"
 
 namespace octavo::cli {
@@ -14,6 +16,7 @@ namespace octavo::cli {
 struct PlanRun {
   CommonOptions common;
   std::string out, explain;
+  std::optional<Loader> loader;  // --for: what it does not take of the plan is an error
   bool dry_run = false, sqnr = false;
   JobFlags job;
 };

@@ -37,7 +37,9 @@ Outcome run_quantize(QuantizeOptions o) {
   OCTAVO_ASSIGN(Checkpoint checkpoint, open_model(o.source, "quantize", o.run.common.quiet));
   checkpoint.split_experts();
   OCTAVO_ASSIGN(const quant::Plan plan, quant::make_plan(checkpoint, spec));
-  return run_plan("quantize", checkpoint, plan, o.run, isa);
+  PlanRun run = o.run;
+  run.loader = find_loader(o.scheme.loader);
+  return run_plan("quantize", checkpoint, plan, run, isa);
 }
 
 }  // namespace

@@ -68,9 +68,9 @@ class Checkpoint {
   std::filesystem::path config_path() const { return dir_ / "config.json"; }
 
   // Shows experts that are stored in one 3-D tensor, [experts, 2 x intermediate, hidden] and [experts, hidden,
-  // intermediate], one by one, under the names that loaders give them: "experts.3.gate_proj.weight" and so on. Nothing is
-  // read. Other layouts (transposed, interleaved or with biases) stay as they are. To be called before anything holds
-  // views of the tensors.
+  // intermediate], one by one, under the names that loaders give them: "experts.3.gate_proj.weight" and so on, with the
+  // scales of those that are FP8. Nothing is read. Other layouts (transposed, interleaved or with biases) stay as they
+  // are. To be called before anything holds views of the tensors.
   void split_experts();
 
   // Fills `out` with bytes of the tensor from `offset` (relative to the tensor).

@@ -13,6 +13,7 @@
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
+#include "octavo/fp8/nan_codes.h"
 #include "octavo/model/slots.h"
 #include "octavo/quant/cut_range.h"
 #include "octavo/quant/execute.h"
@@ -41,27 +42,6 @@ std::vector<float> to_floats(DType dtype, std::span<const std::byte> bytes) {
     out[i] = dtype == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
   }
   return out;
-}
-
-// A NaN among FP8 codes, or nullopt: its index. E4M3 has one NaN a sign, E5M2 three, FNUZ only 0x80.
-std::optional<std::uint64_t> find_nan(DType dtype, std::span<const std::byte> codes) {
-  const auto is_nan = [dtype](std::byte code) {
-    const auto c = static_cast<std::uint8_t>(code);
-    switch (dtype) {
-      case DType::kF8E4M3: return (c & 0x7F) == 0x7F;
-      case DType::kF8E5M2: return (c & 0x7F) > 0x7C;
-      default: return c == 0x80;
-    }
-  };
-  // Without an early end inside a stretch the loop is vectorised.
-  constexpr std::size_t kStretch = 4096;
-  for (std::size_t i = 0; i < codes.size(); i += kStretch) {
-    const auto part = codes.subspan(i, std::min(kStretch, codes.size() - i));
-    bool any = false;
-    for (const std::byte code : part) any |= is_nan(code);
-    if (any) return i + static_cast<std::uint64_t>(std::find_if(part.begin(), part.end(), is_nan) - part.begin());
-  }
-  return std::nullopt;
 }
 
 std::string granularity(const LinearSpec& s) {
@@ -162,7 +142,8 @@ class Loader {
       buffer.resize(piece.bytes);
       OCTAVO_TRY(checkpoint_.read(tensor, piece.offset, buffer));
       if (is_fp8(tensor.dtype)) {
-        if (const auto nan = find_nan(tensor.dtype, buffer)) {
+        if (const auto nan = fp8::find_nan(code_format(tensor.dtype),
+                                           {reinterpret_cast<const std::uint8_t*>(buffer.data()), buffer.size()})) {
           const std::uint64_t element = piece.offset + *nan, k = piece.slot->spec.k;
           return failure("tensor \"{}\" in {}: NaN at [{}, {}]; the checkpoint is damaged", tensor.name,
                          checkpoint_.shards()[tensor.shard].name, element / k, element % k);

@@ -2,6 +2,9 @@
 #include "octavo/quant/decode_piece.h"
 
 #include <algorithm>
+#include <cmath>
+
+#include "octavo/base/text.h"
 
 namespace octavo::quant {
 namespace {
@@ -48,6 +51,12 @@ class Piece {
     first_ = weight_.scale_index(row, extent_.col_begin);
     const std::uint64_t last = weight_.scale_index(end - 1, extent_.col_end - 1);
     OCTAVO_ASSIGN(scales_, checkpoint_.read_scales(*weight_.scale, first_, last - first_ + 1));
+    // Zero is what some tools write for a weight of zeros.
+    const auto wrong = std::find_if(scales_.begin(), scales_.end(), [](float s) { return !(s >= 0) || std::isinf(s); });
+    if (wrong != scales_.end()) {
+      return failure("tensor \"{}\": holds the scale {}; a scale must be positive and finite",
+                     printable(weight_.scale->name), *wrong);
+    }
     return {};
   }
   float scale_at(std::uint64_t row, std::uint64_t col) const {

@@ -13,6 +13,7 @@
 #include "octavo/checkpoint/job_inputs.h"
 #include "octavo/checkpoint/output_job.h"
 #include "octavo/checkpoint/quantization.h"
+#include "octavo/fp8/nan_codes.h"
 #include "octavo/quant/decode_piece.h"
 #include "octavo/quant/schedule.h"
 
@@ -229,6 +230,14 @@ class Dequantizer {
     OCTAVO_TRY(
         decode_extent(checkpoint_, *item.weight, part.extent, item.dtype, kernels_, buffers.codes, buffers.values));
     const std::uint64_t at = part.extent.row_begin * item.weight->columns + part.extent.col_begin;
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(buffers.codes.data());
+    const auto nan = fp8::find_nan(code_format(item.source->dtype), {codes, buffers.codes.size()});
+    if (nan) {
+      const std::uint64_t width = part.extent.cols();
+      return failure("tensor \"{}\" in {}: NaN at [{}, {}]; the model is damaged", printable(item.source->name),
+                     checkpoint_.shards()[item.source->shard].name, part.extent.row_begin + *nan / width,
+                     part.extent.col_begin + *nan % width);
+    }
     OCTAVO_TRY(job_->write(file_of(item), item.offset + at * dtype_bytes(item.dtype), buffers.values));
     report(item, part.extent.count());
     return {};

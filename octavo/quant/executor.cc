@@ -9,6 +9,7 @@
 #include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
+#include "octavo/fp8/nan_codes.h"
 #include "octavo/quant/decode_piece.h"
 #include "octavo/quant/selection.h"
 
@@ -202,7 +203,7 @@ Result<bool> Executor::work(std::uint32_t index, Buffers& buffers, UnitResult& r
   if (stopped() || (held && !held_->admit(unit.region))) return false;
   std::byte* memory = held ? held_->data(unit.region) + held_at_[index] : nullptr;
   switch (unit.pass) {
-    case Pass::kCopy: OCTAVO_TRY(copy(unit, buffers)); break;
+    case Pass::kCopy: OCTAVO_TRY(copy(unit, buffers, result)); break;
     case Pass::kDecode: OCTAVO_TRY(decode(unit, buffers)); break;
     case Pass::kScales: OCTAVO_TRY(scales(unit, buffers)); break;
     case Pass::kEncode: OCTAVO_TRY(encode(unit, buffers, result)); break;
@@ -246,7 +247,28 @@ std::vector<Extent> Executor::parts(const Unit& unit) const {
   return cut_regions(unit.extent, e.block_n, e.block_k, target, std::max<std::uint64_t>(1, limit_bytes_ / bytes));
 }
 
-Status Executor::copy(const Unit& unit, Buffers& buffers) {
+// NaN among codes that stay, as in a weight that is encoded.
+Status Executor::check_codes(const Unit& unit, std::uint64_t at, std::span<std::byte> bytes,
+                             std::uint64_t& zeroed) const {
+  const CheckpointTensor& tensor = source(unit);
+  const fp8::Format format = code_format(tensor.dtype);
+  const std::span codes(reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size());
+  const auto nan = fp8::find_nan(format, codes);
+  if (!nan) return {};
+  if (plan_.spec.nonfinite == NonFinite::kError) {
+    const std::uint64_t element = at + *nan, k = tensor.shape[1];
+    return failure("tensor \"{}\" in {}: NaN at [{}, {}]; --nonfinite zero replaces such values by 0",
+                   printable(tensor.name), checkpoint_.shards()[tensor.shard].name, element / k, element % k);
+  }
+  for (std::uint8_t& code : codes) {
+    if (!fp8::is_nan(format, code)) continue;
+    code = 0;
+    ++zeroed;
+  }
+  return {};
+}
+
+Status Executor::copy(const Unit& unit, Buffers& buffers, UnitResult& result) {
   const PlannedTensor& planned = plan_.tensors[unit.tensor];
   const std::uint64_t element = std::max(dtype_bytes(source(unit).dtype), 1u);
   const std::uint64_t step = std::max(target_bytes_ / element * element, element);
@@ -254,6 +276,7 @@ Status Executor::copy(const Unit& unit, Buffers& buffers) {
     const std::uint64_t bytes = std::min(step, unit.extent.row_end - at);
     buffers.source.resize(bytes);
     OCTAVO_TRY(checkpoint_.read(source(unit), at, buffers.source));
+    if (planned.action == Action::kRelabel) OCTAVO_TRY(check_codes(unit, at, buffers.source, result.zeroed));
     OCTAVO_TRY(sink_.write(planned.output, at, buffers.source));
     if (options_.progress != nullptr) options_.progress->advance(bytes, source(unit).name);
   }
@@ -309,8 +332,10 @@ Status Executor::scales(const Unit& unit, Buffers& buffers) {
                      scale);
     }
     if (fp8::round_scale(scale, dtype) != scale) {
-      return failure("tensor \"{}\": holds the scale {}, which is no power of two though the model says so (ue8m0)",
-                     printable(stored->name), scale);
+      return failure(
+          "tensor \"{}\": holds the scale {}, which is no power of two though the model says "
+          "so (ue8m0); --scale-dtype f32 keeps it",
+          printable(stored->name), scale);
     }
   }
   store_scales(buffers.scales, dtype, buffers.stored_scales);
@@ -506,7 +531,7 @@ Summary Executor::summary() const {
   out.source_bytes = plan_.source_bytes;
   out.output_bytes = plan_.output_bytes;
   out.quantized = plan_.quantized;
-  out.kept = plan_.tensors.size() - plan_.quantized;
+  out.kept = plan_.kept;
   std::vector<UnitResult> tensors(plan_.tensors.size());
   std::vector<bool> seen(plan_.tensors.size());
   // In the order of the units, so that sums do not depend on who was done first.
@@ -526,7 +551,7 @@ Summary Executor::summary() const {
   if (std::find(state_.begin(), state_.end(), State::kElsewhere) != state_.end()) {
     out.quantized = out.kept = 0;  // of this part
     for (std::size_t i = 0; i < seen.size(); ++i) out.quantized += seen[i] && plan_.tensors[i].quantized();
-    for (std::size_t i = 0; i < seen.size(); ++i) out.kept += seen[i] && !plan_.tensors[i].quantized();
+    for (std::size_t i = 0; i < seen.size(); ++i) out.kept += seen[i] && plan_.tensors[i].action == Action::kKeep;
   }
   std::map<std::string, KindScales> kinds;
   for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {

@@ -96,7 +96,8 @@ class Executor {
   Status run_unit(std::uint32_t index, Buffers& buffers, const UnitDone& done);
   // The unit's work; false when it was left because the run is ending.
   Result<bool> work(std::uint32_t index, Buffers& buffers, UnitResult& result);
-  Status copy(const Unit& unit, Buffers& buffers);
+  Status copy(const Unit& unit, Buffers& buffers, UnitResult& result);
+  Status check_codes(const Unit& unit, std::uint64_t at, std::span<std::byte> bytes, std::uint64_t& zeroed) const;
   Status decode(const Unit& unit, Buffers& buffers);
   Status scales(const Unit& unit, Buffers& buffers);
   Status encode(const Unit& unit, Buffers& buffers, UnitResult& result);

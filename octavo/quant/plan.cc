@@ -28,10 +28,6 @@ DType stored_dtype(fp8::ScaleDType dtype) {
   }
 }
 
-bool divides(const WeightEncoding& e, const Shape& shape) {
-  return shape[0] % e.block_n == 0 && shape[1] % e.block_k == 0;
-}
-
 // Name and shape of the scale: docs/formats.md, "Which name and shape".
 std::string_view scale_suffix(const QuantSpec& spec, Granularity granularity) {
   const bool inverse = spec.format == OutputFormat::kFp8 ? granularity == Granularity::kBlock
@@ -51,12 +47,14 @@ Shape scale_shape(const Shape& weight, const WeightEncoding& e, OutputFormat for
 // "model.layers.0.self_attn.k_scale" as the output's dialect names it: modelopt hangs it on the projection.
 std::string cache_scale_name(std::string_view name, OutputFormat format) {
   for (const char* kind : {"k", "v"}) {
-    const std::string plain = fmt::format(".{}_scale", kind), projected = fmt::format(".{}_proj.{}_scale", kind, kind);
-    const bool is_projected = name.ends_with(projected);
-    if (!is_projected && !name.ends_with(plain)) continue;
-    const std::string& from = is_projected ? projected : plain;
-    const std::string& to = format == OutputFormat::kModelOpt ? projected : plain;
-    return fmt::format("{}{}", name.substr(0, name.size() - from.size()), to);
+    const std::string plain = fmt::format(".{}_scale", kind), projected = fmt::format(".{0}_proj.{0}_scale", kind);
+    // HYV3 and AngelSlim; the compressed-tensors of old.
+    const std::string cache = fmt::format(".{}_cache.scale", kind), old = fmt::format(".{}_proj.output_scale", kind);
+    for (const std::string& from : {projected, cache, old, plain}) {
+      if (!name.ends_with(from)) continue;
+      const std::string& to = format == OutputFormat::kModelOpt ? projected : plain;
+      return fmt::format("{}{}", name.substr(0, name.size() - from.size()), to);
+    }
   }
   return std::string(name);
 }
@@ -106,6 +104,11 @@ class Planner {
       plan_.texts.push_back({"hf_quant_config.json", legacy.dump(2) + "\n"});
     }
     plan_.source_bytes = checkpoint_.data_bytes();
+    for (const PlannedTensor& planned : plan_.tensors) {
+      plan_.kept += planned.action == Action::kKeep || planned.action == Action::kScale ? 1 : 0;
+      plan_.decoded += planned.action == Action::kDecode ? 1 : 0;
+      plan_.dropped += planned.action == Action::kDrop ? 1 : 0;
+    }
     add_warnings(checkpoint_, config_, selection_, expert_bytes_, plan_);
     plan_.strings = std::move(strings_);
     return std::move(plan_);
@@ -166,7 +169,7 @@ class Planner {
     WeightEncoding e;
     e.granularity = granularity;
     e.format = spec.dtype;
-    e.scale_dtype = spec.scale_dtype_for(tensor.dtype == DType::kF16);
+    e.scale_dtype = spec.scale_dtype_for(tensor.dtype == DType::kF16, granularity);
     e.pow2_scales = spec.pow2_scales;
     e.via_bf16 = tensor.dtype == DType::kF32 && !spec.direct;
     e.bf16_arithmetic = spec.bf16_arithmetic;
@@ -309,7 +312,7 @@ class Planner {
   void try_relabel(PlannedTensor& planned) {
     const QuantizedWeight& weight = plan_.fp8_weights[*planned.fp8];
     WeightEncoding e = *planned.encoding;
-    const auto dtype = plan_.spec.scale_dtype ? plan_.spec.scale_dtype
+    const auto dtype = plan_.spec.scale_dtype ? std::optional(e.scale_dtype)
                                               : scale_dtype_for(weight.scale->dtype, e.scale_dtype, info_.pow2_scales);
     if (dtype) e.scale_dtype = *dtype;
     if (!dtype || !can_relabel(weight, e, info_.pow2_scales)) {

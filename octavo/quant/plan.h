@@ -74,6 +74,12 @@ struct PlannedShard {
   std::uint64_t bytes = 0;                      // of the whole file
 };
 
+// Why a loader does not take an output.
+struct LoaderRefusal {
+  Loader loader = Loader::kVllm;
+  std::string why;
+};
+
 // A text that is made for the output, beside config.json and the index.
 struct PlannedText {
   std::string name, text;
@@ -92,8 +98,10 @@ struct Plan {
   std::vector<PlannedText> texts;   // hf_quant_config.json
   bool has_index = false;           // the output gets an index, as the source has one: index_text() makes it
   std::vector<std::string> warnings;
+  std::vector<LoaderRefusal> refused;                // among the warnings: what a loader does not take of this model
   std::vector<std::string> edge_channel;             // modules that --edge channel gave per-channel scales
   std::uint64_t source_bytes = 0, output_bytes = 0;  // of tensors
+  std::size_t kept = 0, decoded = 0, dropped = 0;    // of tensors: as they are; FP8 made BF16; scales
   std::size_t quantized = 0, relabelled = 0;         // of tensors; `relabelled` are among `quantized`
   std::uint64_t read_bytes = 0;                      // of the source: without what is dropped
   std::shared_ptr<const StringPool> strings;         // what the views are of; copies of a plan share it

@@ -43,8 +43,10 @@ std::string describe_outputs(const Plan& plan, const PlannedTensor& planned) {
 std::string totals(const Plan& plan) {
   return fmt::format(
       "{} tensors: {} quantized{}, {} kept; {} -> {} ({:.1f} %)", plan.tensors.size(), plan.quantized,
-      plan.convert ? fmt::format(" ({} of them with their codes as they are)", plan.relabelled) : "",
-      plan.tensors.size() - plan.quantized, human_bytes(plan.source_bytes), human_bytes(plan.output_bytes),
+      plan.convert
+          ? fmt::format(" ({} of them with their codes as they are), {} dequantized", plan.relabelled, plan.decoded)
+          : "",
+      plan.kept, human_bytes(plan.source_bytes), human_bytes(plan.output_bytes),
       plan.source_bytes == 0 ? 0.0
                              : 100.0 * static_cast<double>(plan.output_bytes) / static_cast<double>(plan.source_bytes));
 }
@@ -94,7 +96,7 @@ Status write_plan_json(const Checkpoint& checkpoint, const Plan& plan, const Tex
                      {"output_bytes", plan.output_bytes},
                      {"quantized", plan.quantized},
                      {"relabelled", plan.relabelled},
-                     {"kept", plan.tensors.size() - plan.quantized},
+                     {"kept", plan.kept},
                      {"warnings", plan.warnings}};
   BufferedText out(sink);
   out.text() = root.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);

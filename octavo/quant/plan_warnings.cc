@@ -11,10 +11,6 @@
 namespace octavo::quant {
 namespace {
 
-bool divides(const WeightEncoding& e, const Shape& shape) {
-  return shape[0] % e.block_n == 0 && shape[1] % e.block_k == 0;
-}
-
 // Linears whose input is split over the ranks of tensor parallelism; the others' output is.
 bool is_row_parallel(std::string_view leaf) {
   return one_of(leaf,
@@ -34,10 +30,10 @@ class Warnings {
                       checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
     }
     if (expert_bytes > 0) {
-      plan_.warnings.push_back(
-          fmt::format("{} of experts in 3-D tensors are kept as they are: only experts stored one "
-                      "by one are quantized",
-                      human_bytes(expert_bytes)));
+      plan_.warnings.push_back(fmt::format(
+          "{} of experts in 3-D tensors are kept as they are: their layout is none that is split (transposed, "
+          "with biases, or config.json says no hidden_size)",
+          human_bytes(expert_bytes)));
     }
     for (const std::string& note : checkpoint_.notes()) plan_.warnings.push_back(note);
     // The rest is about folders and who loads them.
@@ -68,20 +64,27 @@ class Warnings {
     const bool experts = std::any_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PlannedTensor& planned) {
       return planned.quantized() && experts_block(checkpoint_.tensors()[planned.source].name);
     });
-    if (experts && compressed && spec.scheme.granularity == Granularity::kTensor) {
-      plan_.warnings.emplace_back(
-          "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or block "
-          "has no such limit");
+    const bool modelopt = spec.format == OutputFormat::kModelOpt;
+    const bool dynamic_token = spec.scheme.activation == Activation::kDynamicToken;
+    if (experts && compressed && dynamic_token && spec.scheme.granularity == Granularity::kTensor) {
+      warn_of({Loader::kVllm, Loader::kSglang},
+              "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or "
+              "block has no such limit");
     }
-    if (experts && compressed && block) {
-      plan_.warnings.emplace_back(
-          "transformers cannot dequantize experts in blocks of compressed-tensors; --format fp8 can");
+    if (experts && compressed && (block || spec.scheme.granularity == Granularity::kGroup)) {
+      warn_of({Loader::kTransformers},
+              fmt::format("transformers cannot dequantize experts in {} of compressed-tensors; --format {} can",
+                          block ? "blocks" : "groups", block ? "fp8" : "mxfp8"));
     }
-    if (block && !compressed && sglang_loses_block_scales(config_.model_type)) {
-      plan_.warnings.push_back(
-          fmt::format("SGLang's loader of {} loses weight_scale_inv; --format compressed-tensors has "
-                      "no such limit",
-                      printable(config_.model_type)));
+    if (experts && modelopt && (block || dynamic_token)) {
+      warn_of({Loader::kVllm},
+              "vLLM's experts of modelopt have one scale each; --format compressed-tensors has no "
+              "such limit");
+    }
+    if (block && spec.format == OutputFormat::kFp8 && sglang_loses_block_scales(config_.model_type)) {
+      warn_of({Loader::kSglang},
+              fmt::format("SGLang's loader of {} loses weight_scale_inv; --format compressed-tensors has no such limit",
+                          printable(config_.model_type)));
     }
     std::size_t bare = 0;
     for (const CheckpointTensor& tensor : checkpoint_.tensors()) bare += !plan_.convert && is_fp8(tensor.dtype) ? 1 : 0;
@@ -93,20 +96,37 @@ class Warnings {
     }
   }
 
+  // A warning to all, and what those loaders say no to.
+  void warn_of(std::initializer_list<Loader> loaders, std::string text) {
+    for (const Loader loader : loaders) plan_.refused.push_back({loader, text});
+    plan_.warnings.push_back(std::move(text));
+  }
+
   void warn_partial_blocks() {
     std::size_t partial = 0;
     const CheckpointTensor* first = nullptr;
+    const Granularity granularity = plan_.spec.scheme.granularity;
+    if (granularity != Granularity::kBlock && granularity != Granularity::kGroup) return;
     for (const PlannedTensor& planned : plan_.tensors) {
       const CheckpointTensor& tensor = checkpoint_.tensors()[planned.source];
-      if (!planned.encoding || planned.encoding->granularity != Granularity::kBlock) continue;
+      if (!planned.encoding || planned.encoding->granularity != granularity) continue;
       if (divides(*planned.encoding, tensor.shape)) continue;
       if (partial++ == 0) first = &tensor;
     }
     if (partial == 0) return;
-    plan_.warnings.push_back(fmt::format(
-        "{} weights end in partial blocks ({} is {}): transformers refuses or misreads them and engines need K in "
-        "whole blocks; --edge channel or --scheme dynamic has no such limit",
-        partial, printable(first->name), shape_string(first->shape)));
+    if (granularity == Granularity::kGroup) {
+      warn_of(
+          {Loader::kVllm, Loader::kSglang, Loader::kTransformers, Loader::kTensorRtLlm},
+          fmt::format("{} weights have columns that are not whole groups of {} ({} is {}): no loader has a scale for "
+                      "the rest; --scheme dynamic has no such limit, --ignore keeps them in BF16",
+                      partial, plan_.spec.scheme.block_k, printable(first->name), shape_string(first->shape)));
+      return;
+    }
+    warn_of(
+        {Loader::kTransformers},
+        fmt::format("{} weights end in partial blocks ({} is {}): transformers refuses or misreads them and engines "
+                    "need K in whole blocks; --edge channel or --scheme dynamic has no such limit",
+                    partial, printable(first->name), shape_string(first->shape)));
   }
 
   // Engines split a weight over the ranks of tensor parallelism, and whole blocks must fall to each: by kind of module,
@@ -191,6 +211,10 @@ class Warnings {
 };
 
 }  // namespace
+
+bool divides(const WeightEncoding& e, const Shape& shape) {
+  return shape[0] % e.block_n == 0 && shape[1] % e.block_k == 0;
+}
 
 std::optional<std::string_view> experts_block(std::string_view module) {
   constexpr std::string_view kExperts = ".experts.";

@@ -7,6 +7,9 @@
 
 namespace octavo::quant {
 
+// Whether a weight is whole regions.
+bool divides(const WeightEncoding& encoding, const Shape& weight);
+
 // "model.layers.3.mlp.experts" of a module inside it.
 std::optional<std::string_view> experts_block(std::string_view module);
 

@@ -7,16 +7,9 @@
 namespace octavo::quant {
 namespace {
 
-std::string_view preset_name(Granularity granularity, ActivationScheme activation) {
-  if (granularity == Granularity::kTensor && activation == ActivationScheme::kStaticTensor) return "static";
-  const bool dynamic = activation != ActivationScheme::kNone && activation != ActivationScheme::kStaticTensor;
-  switch (granularity) {
-    case Granularity::kTensor: return dynamic ? "tensor" : "";
-    case Granularity::kChannel: return dynamic ? "dynamic" : activation == ActivationScheme::kNone ? "weight-only" : "";
-    case Granularity::kBlock: return dynamic ? "block" : "";
-    case Granularity::kGroup: return dynamic ? "mxfp8" : "";
-  }
-  return "";
+std::string_view preset_name(const QuantizationGroup& group) {
+  const auto kind = scheme_kind(group);
+  return kind ? scheme_kind_name(*kind) : std::string_view();
 }
 
 }  // namespace
@@ -38,7 +31,10 @@ Result<Scheme> scheme_of(const QuantizationInfo& info, const std::vector<Quantiz
   if (first == nullptr) return failure("holds no FP8 weight");
   const auto granularity = static_cast<Granularity>(first->granularity);
   const QuantizationGroup& group = group_of(*first);
-  auto scheme = find_scheme(preset_name(granularity, group.activation));
+  QuantizationGroup named = group;  // as the weights are, where the config says less
+  named.granularity = first->granularity;
+  if (first->granularity == octavo::Granularity::kGroup) named.block_k = first->block_k;
+  auto scheme = find_scheme(preset_name(named));
   if (!scheme) {
     return usage_error("the source is per {} with {}, which no --scheme is: say which it shall become",
                        granularity_name(first->granularity), activation_name(group.activation));

@@ -60,9 +60,9 @@ std::optional<OutputFormat> find_format(std::string_view name) {
   return static_cast<OutputFormat>(it - kFormats.begin());
 }
 
-fp8::ScaleDType QuantSpec::scale_dtype_for(bool f16_source) const {
-  if (scale_dtype) return *scale_dtype;
-  if (scheme.granularity == Granularity::kGroup) return fp8::ScaleDType::kE8M0;
+fp8::ScaleDType QuantSpec::scale_dtype_for(bool f16_source, Granularity granularity) const {
+  if (granularity == Granularity::kGroup) return fp8::ScaleDType::kE8M0;
+  if (scale_dtype && *scale_dtype != fp8::ScaleDType::kE8M0) return *scale_dtype;
   // compressed-tensors stores scales in the model's dtype; BF16 could not hold what an F16 scale resolves.
   const bool f32 = format != OutputFormat::kCompressedTensors || f16_source;
   return f32 ? fp8::ScaleDType::kF32 : fp8::ScaleDType::kBF16;
@@ -140,6 +140,12 @@ Status check_spec(const QuantSpec& spec) {
     return usage_error(
         "--arith bf16 reproduces the bytes of llm-compressor: --format compressed-tensors alone, without --direct, "
         "--pow2-scales and --scale-dtype f32");
+  }
+  const bool blocks_of_128 = spec.scheme.block_n == kBlock && spec.scheme.block_k == kBlock;
+  if (spec.format == OutputFormat::kModelOpt && spec.scheme.granularity == Granularity::kBlock && !blocks_of_128) {
+    return usage_error(
+        "--format modelopt has blocks of 128x128 only, not {}x{}: add --scheme block --block-size 128x128",
+        spec.scheme.block_n, spec.scheme.block_k);
   }
   if (spec.scheme.block_n == 0 || spec.scheme.block_k == 0) return usage_error("--block: sizes must be at least 1");
   if (spec.edge == Edge::kChannel &&

@@ -65,7 +65,8 @@ struct QuantSpec {
   bool lm_head = false;  // quantize the output head too
   bool online = false;   // for a model in memory: what loaders make of a folder is no concern, and no warning
 
-  fp8::ScaleDType scale_dtype_for(bool f16_source) const;
+  // Of a module whose scales have this granularity: heads and edges are per channel in a scheme of blocks or groups.
+  fp8::ScaleDType scale_dtype_for(bool f16_source, Granularity granularity) const;
 };
 
 std::string_view scale_name_text(ScaleName name);  // "weight_scale", "weight_scale_inv"

@@ -171,8 +171,12 @@ class LoaderRules {
       violation(name, "is a router in FP8; models build it unquantized whatever the config says");
     }
     if (engine && module.role == Role::kHead) check_head(module);
-    if (!is_block(group)) return;
     const std::uint64_t n = module.rows(), k = module.columns();
+    if (group.granularity == Granularity::kGroup && group.block_k != 0 && k % group.block_k != 0) {
+      violation(name, "{} columns are not divisible by the group's {}: the loader has no scale for the rest", k,
+                group.block_k);
+    }
+    if (!is_block(group)) return;
     if (loader_ == Loader::kTransformers) {
       if (fp8_ && (n % group.block_n != 0 || k % group.block_k != 0)) {
         violation(

@@ -80,7 +80,11 @@ TEST(LoadModel, EveryContradictionIsNamed) {
          tensor.dtype = DType::kF8E4M3;
          tensor.bytes.assign(192 * 128, std::byte{0x38});
          b.add_f32("model.layers.0.mlp.up_proj.weight_scale", {192, 1}, std::vector<float>(192, 1.0f));
-         b.config()["quantization_config"] = {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}};
+         const Json weights = {{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}};
+         b.config()["quantization_config"] = {
+             {"quant_method", "compressed-tensors"},
+             {"format", "naive-quantized"},
+             {"config_groups", {{"group_0", {{"targets", Json::array({"Linear"})}, {"weights", weights}}}}}};
        },
        "has shape [192, 1], which is one scale a channel, but config.json says one a tensor"},
       {"an architecture nobody runs", [](auto& b) { b.config()["architectures"] = {"MambaForCausalLM"}; },

@@ -269,5 +269,53 @@ TEST(Convert, RefusesWhatIsNotFp8) {
   EXPECT_NE(plan.error().message.find("octavo quantize"), std::string::npos);
 }
 
+TEST(Convert, NanCodesAreAnErrorOrBecomeZero) {
+  TempDir dir;
+  const Checkpoint source = test::tiny_model().open(dir / "model");
+  quantize_to(source, spec_of({"dynamic", ""}), dir / "fp8");
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  {
+    const Checkpoint fp8 = open(dir / "fp8");
+    const CheckpointTensor& tensor = *fp8.find(name);
+    const fs::path file = dir.path() / "fp8" / fp8.shards()[tensor.shard].name;
+    std::string bytes = test::read_file(file);
+    bytes[tensor.offset + 256 + 3] = '\xFF';
+    test::write_file(file, bytes);
+  }
+  const Checkpoint fp8 = open(dir / "fp8");
+  for (const Form& to : {Form{"dynamic", "modelopt"}, Form{"tensor", "fp8"}}) {
+    SCOPED_TRACE(to.scheme);
+    QuantSpec spec = spec_of(to);
+    const auto refused = execute(fp8, make_convert_plan(fp8, spec).value(), dir / fmt::format("no-{}", to.scheme), {});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message.find(name), std::string::npos) << refused.error().message;
+    EXPECT_NE(refused.error().message.find("NaN at [1, 3]"), std::string::npos) << refused.error().message;
+    spec.nonfinite = NonFinite::kZero;
+    const auto zeroed = execute(fp8, make_convert_plan(fp8, spec).value(), dir / fmt::format("zero-{}", to.scheme), {});
+    ASSERT_TRUE(zeroed.ok()) << zeroed.error().message;
+    EXPECT_EQ(zeroed->zeroed, 1u);
+  }
+  const auto values = dequantize(fp8, dir / "bf16", {});
+  ASSERT_FALSE(values.ok());
+  EXPECT_NE(values.error().message.find("NaN at [1, 3]"), std::string::npos) << values.error().message;
+}
+
+TEST(Convert, ScalesOfTheCacheGetTheNamesOfTheFormat) {
+  TempDir dir;
+  auto builder = static_model();
+  builder.rename("model.layers.0.self_attn.k_scale", "model.layers.0.self_attn.k_cache.scale");
+  builder.rename("model.layers.0.self_attn.v_scale", "model.layers.0.self_attn.v_proj.output_scale");
+  const Checkpoint source = builder.open(dir / "model");
+  const auto has = [](const Plan& plan, std::string_view name) {
+    return std::any_of(plan.outputs.begin(), plan.outputs.end(), [&](const OutputTensor& o) { return o.name == name; });
+  };
+  const Plan ct = make_convert_plan(source, spec_of({"static", "compressed-tensors"})).value();
+  EXPECT_TRUE(has(ct, "model.layers.0.self_attn.k_scale"));
+  EXPECT_TRUE(has(ct, "model.layers.0.self_attn.v_scale"));
+  const Plan opt = make_convert_plan(source, spec_of({"static", "modelopt"})).value();
+  EXPECT_TRUE(has(opt, "model.layers.0.self_attn.k_proj.k_scale"));
+  EXPECT_TRUE(has(opt, "model.layers.0.self_attn.v_proj.v_scale"));
+}
+
 }  // namespace
 }  // namespace octavo::quant

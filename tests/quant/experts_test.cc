@@ -17,8 +17,9 @@ using test::TinyModel;
 
 constexpr std::uint64_t kExperts = 3;
 
-CheckpointBuilder one_by_one() {
+CheckpointBuilder one_by_one(std::uint64_t intermediate = 384) {
   TinyModel model;
+  model.intermediate = intermediate;
   model.model_type = "qwen3_moe";
   model.experts = kExperts;
   CheckpointBuilder builder = test::tiny_model(model);
@@ -27,8 +28,8 @@ CheckpointBuilder one_by_one() {
 }
 
 // gate_up_proj [experts, 2 x intermediate, hidden], down_proj [experts, hidden, intermediate].
-CheckpointBuilder fused() {
-  CheckpointBuilder builder = one_by_one();
+CheckpointBuilder fused(std::uint64_t intermediate = 384) {
+  CheckpointBuilder builder = one_by_one(intermediate);
   for (int layer = 0; layer < 2; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.mlp.experts.", layer);
     std::vector<std::byte> gate_up, down;
@@ -77,6 +78,76 @@ TEST(Experts, FusedOnesAreSplit) {
       EXPECT_EQ(tensor.shape, other->shape) << tensor.name;
       EXPECT_EQ(bytes_of(left, tensor), bytes_of(right, *other)) << tensor.name;
     }
+  }
+}
+
+// Where hidden is intermediate, or twice that, one tensor alone does not say how it lies.
+TEST(Experts, SquareOnesAreSplitWholeOrNotAtAll) {
+  TempDir dir;
+  for (const std::uint64_t intermediate : {std::uint64_t{128}, std::uint64_t{256}}) {
+    Checkpoint source = fused(intermediate).open(dir / fmt::format("fused-{}", intermediate));
+    source.split_experts();
+    const Checkpoint plain = one_by_one(intermediate).open(dir / fmt::format("plain-{}", intermediate));
+    ASSERT_EQ(source.tensors().size(), plain.tensors().size());
+    for (const CheckpointTensor& tensor : plain.tensors()) {
+      const CheckpointTensor* other = source.find(tensor.name);
+      ASSERT_NE(other, nullptr) << tensor.name;
+      EXPECT_EQ(bytes_of(plain, tensor), bytes_of(source, *other)) << tensor.name;
+    }
+  }
+}
+
+// Per-expert FP8 tensors joined into 3-D ones, as transformers holds them.
+CheckpointBuilder join(const Checkpoint& fp8, const std::string& suffix) {
+  CheckpointBuilder builder;
+  builder.config() = fp8.config();
+  for (const CheckpointTensor& tensor : fp8.tensors()) {
+    if (tensor.name.find(".experts.") == std::string::npos) {
+      builder.add(tensor.name, tensor.dtype, tensor.shape, bytes_of(fp8, tensor));
+    }
+  }
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.mlp.experts.", layer);
+    for (const std::string& end : {std::string(), suffix}) {
+      std::vector<std::byte> gate_up, down;
+      const CheckpointTensor *gate = nullptr, *low = nullptr;
+      for (std::uint64_t e = 0; e < kExperts; ++e) {
+        for (const char* leaf : {"gate_proj", "up_proj", "down_proj"}) {
+          const CheckpointTensor* tensor = fp8.find(fmt::format("{}{}.{}.weight{}", prefix, e, leaf, end));
+          const bool is_down = std::string_view(leaf) == "down_proj";
+          (is_down ? low : gate) = tensor;
+          const auto bytes = bytes_of(fp8, *tensor);
+          auto& to = is_down ? down : gate_up;
+          to.insert(to.end(), bytes.begin(), bytes.end());
+        }
+      }
+      builder.add(prefix + "gate_up_proj" + end, gate->dtype, {kExperts, 2 * gate->shape[0], gate->shape[1]}, gate_up);
+      builder.add(prefix + "down_proj" + end, low->dtype, {kExperts, low->shape[0], low->shape[1]}, down);
+    }
+  }
+  return builder;
+}
+
+TEST(Experts, FusedFp8OnesAreConverted) {
+  TempDir dir;
+  const Checkpoint plain = one_by_one().open(dir / "plain");
+  for (const auto& [scheme, suffix] : {std::pair("block", "_scale_inv"), std::pair("dynamic", "_scale")}) {
+    SCOPED_TRACE(scheme);
+    const fs::path fp8_dir = dir / fmt::format("fp8-{}", scheme);
+    ASSERT_TRUE(execute(plain, make_plan(plain, make_spec(scheme, "").value()).value(), fp8_dir, {}).ok());
+    const Checkpoint fp8 = Checkpoint::open(fp8_dir).value();
+    Checkpoint joined = join(fp8, suffix).open(dir / fmt::format("joined-{}", scheme));
+    joined.split_experts();
+    ASSERT_EQ(joined.tensors().size(), fp8.tensors().size());
+    for (const CheckpointTensor& tensor : fp8.tensors()) {
+      const CheckpointTensor* other = joined.find(tensor.name);
+      ASSERT_NE(other, nullptr) << tensor.name;
+      EXPECT_EQ(tensor.shape, other->shape) << tensor.name;
+      EXPECT_EQ(bytes_of(fp8, tensor), bytes_of(joined, *other)) << tensor.name;
+    }
+    const auto plan = make_convert_plan(joined, make_spec("tensor", "").value());
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    EXPECT_EQ(plan->quantized, make_convert_plan(fp8, make_spec("tensor", "").value())->quantized);
   }
 }
 

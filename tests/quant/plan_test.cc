@@ -210,6 +210,11 @@ TEST(Plan, IllegalPairsAreRefusedWithTheTable) {
   QuantSpec head = make_spec("block", "").value();
   head.lm_head = true;
   EXPECT_FALSE(check_spec(head).ok());
+  QuantSpec small = make_spec("block", "modelopt").value();
+  EXPECT_TRUE(check_spec(small).ok());
+  small.scheme.block_n = small.scheme.block_k = 64;
+  EXPECT_FALSE(check_spec(small).ok());                                // FP8_PB_WO is 128x128
+  EXPECT_FALSE(check_spec(make_spec("mxfp8", "mxfp8").value()).ok());  // without the loader whose names it has
   EXPECT_FALSE(make_spec("blok", "").ok());
   EXPECT_FALSE(make_spec("block", "gguf").ok());
 }
@@ -234,6 +239,27 @@ TEST(Plan, Warnings) {
   spec = make_spec("dynamic", "").value();
   spec.ignore = {"*.k_proj"};
   EXPECT_NE(warnings_of(spec).find("quantized only in part"), std::string::npos);
+}
+
+TEST(Plan, AHeadInASchemeOfGroupsHasChannelScales) {
+  TempDir dir;
+  const Checkpoint checkpoint = test::tiny_model().open(dir / "model");
+  QuantSpec spec = make_spec("mxfp8", "").value();
+  spec.lm_head = true;
+  const Plan plan = plan_of(checkpoint, spec);
+  EXPECT_EQ(output(plan, "lm_head.weight_scale")->dtype, DType::kBF16);
+  EXPECT_EQ(output(plan, "lm_head.weight_scale")->shape, (Shape{320, 1}));
+  EXPECT_EQ(output(plan, std::string(kUp) + "_scale")->dtype, DType::kU8);
+}
+
+TEST(Plan, GroupsThatDoNotFitAreRefusedByEveryLoader) {
+  TempDir dir;
+  TinyModel model;
+  model.intermediate = 400;  // 12.5 groups of 32
+  const Checkpoint checkpoint = test::tiny_model(model).open(dir / "model");
+  const Plan plan = plan_of(checkpoint, make_spec("mxfp8", "").value());
+  EXPECT_EQ(plan.refused.size(), kLoaders.size());
+  EXPECT_NE(plan.refused[0].why.find("[256, 400]"), std::string::npos) << plan.refused[0].why;
 }
 
 TEST(Plan, WarnsOfWhatLoadersRefuseInMixturesOfExperts) {
