@@ -152,7 +152,7 @@ TEST(Signals, StopCleanlyAndSayHowToGoOn) {
       const Ended ended = process.go_on();
       EXPECT_EQ(ended.code, 128 + signal) << ended.said();
       EXPECT_NE(ended.err.find("the same command goes on"), std::string::npos) << ended.err;
-      EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
+      EXPECT_EQ(ended.sentences(), 1) << ended.err;
       EXPECT_FALSE(fs::exists(jobs.out()));
       EXPECT_EQ(jobs.finish(job), "");
     }

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,13 @@ struct Ended {
   std::string out, err;
   std::string said() const {
     return "exit " + std::to_string(code) + ", signal " + std::to_string(signal) + "\n" + err;
+  }
+  // Lines of standard error that are no warnings.
+  int sentences() const {
+    std::istringstream lines(err);
+    int count = 0;
+    for (std::string line; std::getline(lines, line);) count += line.find(": warning: ") == line.npos ? 1 : 0;
+    return count;
   }
 };
 
