@@ -40,7 +40,7 @@ Result<ModelConfig> parse_model_config(const Json& config, std::string_view orig
     std::string pointer;
   };
   std::vector<Level> levels{{&config, ""}};
-  for (const char* key : {"text_config", "llm_config", "language_config"}) {
+  for (const char* key : kLanguageModelKeys) {
     if (const Json* v = member(config, key)) {
       if (!v->is_object()) return wrong_type(origin, fmt::format("/{}", key), "an object", *v);
       levels.push_back({v, fmt::format("/{}", key)});

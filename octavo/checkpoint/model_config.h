@@ -1,6 +1,7 @@
 // What the quantizer needs to know of a model from its config.json: nothing that depends on the architecture's code.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,9 @@
 #include "octavo/base/json.h"
 
 namespace octavo {
+
+// Where multimodal models keep the config of their language model.
+inline constexpr std::array<const char*, 3> kLanguageModelKeys = {"text_config", "llm_config", "language_config"};
 
 struct ModelConfig {
   std::string model_type;  // "" when absent

@@ -8,6 +8,7 @@
 
 #include "octavo/base/ceil_div.h"
 #include "octavo/base/text.h"
+#include "octavo/checkpoint/model_config.h"
 #include "octavo/checkpoint/quantization/parsers.h"
 
 namespace octavo {
@@ -176,7 +177,7 @@ Result<std::optional<QuantizationInfo>> parse_quantization(const Json& config, s
   for (const char* key : {"quantization_config", "compression_config"}) {
     if (found == nullptr && (found = root.get(key)) != nullptr) pointer = fmt::format("/{}", key);
   }
-  for (const char* part : {"text_config", "llm_config", "language_config"}) {
+  for (const char* part : kLanguageModelKeys) {
     const Json* inner = root.get(part);
     if (found != nullptr || inner == nullptr || !inner->is_object()) continue;
     found = Node{inner, "", origin}.get("quantization_config");

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "octavo/checkpoint/checkpoint.h"
+#include "octavo/checkpoint/model_config.h"
 
 namespace octavo {
 namespace {
@@ -14,15 +15,15 @@ constexpr std::string_view kExperts = ".experts.";
 
 // hidden_size, also of the language model inside a multimodal one; 0 when unknown.
 std::uint64_t hidden_size(const Json& config) {
-  for (const char* inside : {"", "text_config", "llm_config", "language_config"}) {
-    const Json* part = &config;
-    if (*inside != 0) {
-      const auto it = config.find(inside);
-      if (it == config.end() || !it->is_object()) continue;
-      part = &*it;
-    }
-    const auto size = part->find("hidden_size");
-    if (size != part->end() && size->is_number_unsigned()) return size->get<std::uint64_t>();
+  const auto size_in = [](const Json& part) -> std::uint64_t {
+    const auto size = part.find("hidden_size");
+    return size != part.end() && size->is_number_unsigned() ? size->get<std::uint64_t>() : 0;
+  };
+  if (const std::uint64_t size = size_in(config)) return size;
+  for (const char* key : kLanguageModelKeys) {
+    const auto part = config.find(key);
+    if (part == config.end() || !part->is_object()) continue;
+    if (const std::uint64_t size = size_in(*part)) return size;
   }
   return 0;
 }
