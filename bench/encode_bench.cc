@@ -69,8 +69,8 @@ void register_all() {
       std::vector<std::uint16_t> out(count);
       run(state, codes_input(count), [&](auto* in, std::size_t n) { bench::plain_loop_1_to_2(in, out.data(), n); });
     });
-    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-      if (isa > detect_isa()) continue;
+    for (const Isa isa : kIsas) {
+      if (!has_isa(isa)) continue;
       const cpu::EncodeKernels& kernels = cpu::encode_kernels(isa);
       const std::string suffix = "/" + std::string(isa_name(isa));
       for (const fp8::Format format : fp8::kFormats) {

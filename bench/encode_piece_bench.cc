@@ -211,7 +211,7 @@ void bench::register_pieces() {
       for (const Case& c : cases) {
         if (c.dtype != dtype || (c.scheme == "tensor_twice" && !place.streams)) continue;
         for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kScalar}) {
-          if (isa > detect_isa()) continue;
+          if (!has_isa(isa)) continue;
           for (const bool sqnr : {false, true}) {
             add("piece/" + c.scheme + "/k" + std::to_string(c.cols) + "/" + dtype_label(c) + "/" +
                     std::string(isa_name(isa)) + "/" + place.name + (sqnr ? "/sqnr" : ""),

@@ -106,8 +106,8 @@ void attention(benchmark::State& state, Isa isa, backend::KvDType dtype, std::ui
 }
 
 void register_all() {
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa > detect_isa()) continue;
+  for (const Isa isa : kIsas) {
+    if (!has_isa(isa)) continue;
     const std::string prefix = std::string(isa_name(isa)) + "/";
     for (const Scheme& scheme : kSchemes) {
       for (const Size& size : kSizes) {

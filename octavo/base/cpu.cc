@@ -25,33 +25,45 @@ std::string_view isa_name(Isa isa) {
     case Isa::kScalar: return "scalar";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Bf16: return "avx512_bf16";
   }
   return "?";
 }
 
+bool has_isa(Isa isa) {
+  if (isa == Isa::kScalar) return true;
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+  }
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (isa == Isa::kAvx512) return avx512;
+  return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+#else
+  return false;
+#endif
+}
+
 Isa detect_isa() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return Isa::kAvx512;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
-    return Isa::kAvx2;
-  }
+  if (has_isa(Isa::kAvx512Bf16) && !__builtin_cpu_is("intel")) return Isa::kAvx512Bf16;
 #endif
-  return Isa::kScalar;
+  if (has_isa(Isa::kAvx512)) return Isa::kAvx512;
+  return has_isa(Isa::kAvx2) ? Isa::kAvx2 : Isa::kScalar;
 }
 
 Result<Isa> select_isa() {
-  const Isa best = detect_isa();
   const char* forced = std::getenv("OCTAVO_ISA");
-  if (forced == nullptr || *forced == '\0') return best;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  if (forced == nullptr || *forced == '\0') return detect_isa();
+  for (const Isa isa : kIsas) {
     if (isa_name(isa) != forced) continue;
-    if (isa > best) return usage_error("OCTAVO_ISA={}: this machine has only {}", forced, isa_name(best));
+    if (!has_isa(isa)) {
+      return usage_error("OCTAVO_ISA={}: this machine lacks it; it has {}", forced, isa_name(detect_isa()));
+    }
     return isa;
   }
-  return usage_error("OCTAVO_ISA={}: not an instruction set; use scalar, avx2 or avx512", forced);
+  return usage_error("OCTAVO_ISA={}: not an instruction set; use scalar, avx2, avx512 or avx512_bf16", forced);
 }
 
 }  // namespace octavo

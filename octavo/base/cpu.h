@@ -8,18 +8,24 @@
 namespace octavo {
 
 enum class Isa {
-  kScalar,  // portable C++
-  kAvx2,    // AVX2 + FMA + F16C
-  kAvx512,  // AVX-512 F, BW, DQ, VL
+  kScalar,      // portable C++
+  kAvx2,        // AVX2 + FMA + F16C
+  kAvx512,      // AVX-512 F, BW, DQ, VL
+  kAvx512Bf16,  // the same with BF16 and VBMI
 };
+inline constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
-std::string_view isa_name(Isa isa);  // "scalar", "avx2", "avx512"
+std::string_view isa_name(Isa isa);  // "scalar", "avx2", "avx512", "avx512_bf16"
 
-// The best ISA this machine has.
+// Whether this machine can run it.
+bool has_isa(Isa isa);
+
+// The fastest ISA this machine has. That is not always the last: Intel's processors run vdpbf16ps at half the rate of
+// FP32 multiply-adds (one in two cycles against two a cycle, for twice the products), AMD's at the same rate.
 Isa detect_isa();
 
-// detect_isa(), or what OCTAVO_ISA=scalar|avx2|avx512 forces. A usage error when the value is unknown or the machine
-// lacks it. The only environment variable read outside cli/.
+// detect_isa(), or what OCTAVO_ISA=scalar|avx2|avx512|avx512_bf16 forces. A usage error when the value is unknown or
+// the machine lacks it. The only environment variable read outside cli/.
 Result<Isa> select_isa();
 
 }  // namespace octavo

@@ -22,8 +22,8 @@ namespace octavo::cpu {
 
 inline std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= detect_isa()) isas.push_back(isa);
+  for (const Isa isa : kIsas) {
+    if (has_isa(isa)) isas.push_back(isa);
   }
   return isas;
 }

@@ -28,8 +28,8 @@ constexpr float kScales[] = {1.0f,      0.125f,          0.0123456f, 3.3333333e-
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= detect_isa()) isas.push_back(isa);
+  for (const Isa isa : kIsas) {
+    if (has_isa(isa)) isas.push_back(isa);
   }
   return isas;
 }

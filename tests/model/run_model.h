@@ -26,8 +26,8 @@ namespace octavo::test {
 // Every instruction set that this machine has, the portable one first.
 inline std::vector<Isa> machine_isas() {
   std::vector<Isa> out;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= detect_isa()) out.push_back(isa);
+  for (const Isa isa : kIsas) {
+    if (has_isa(isa)) out.push_back(isa);
   }
   return out;
 }

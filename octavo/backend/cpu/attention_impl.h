@@ -7,7 +7,7 @@
 // and decode give the same bits. What a query may not see is never multiplied, not even by zero.
 #pragma once
 
-#include "octavo/backend/cpu/linear_impl.h"
+#include "octavo/backend/cpu/elements_impl.h"
 
 namespace octavo::cpu::impl {
 
@@ -200,8 +200,8 @@ void attention_over(const AttentionArgs& a, const AttentionScratch& s, uint64_t 
     const uint64_t chunk_end = end < base + kChunk ? end : base + kChunk;
     load_chunk<V, Load>(a, begin, chunk_end, padded, s);
     uint64_t query = 0;
-    for (; query + V::kTileTokens <= queries; query += V::kTileTokens) {
-      score_tile<V, V::kTileTokens>(s, query, a.head_dim, padded, chunk_end - base);
+    for (; query + V::kTileQueries <= queries; query += V::kTileQueries) {
+      score_tile<V, V::kTileQueries>(s, query, a.head_dim, padded, chunk_end - base);
     }
     for (; query < queries; ++query) score_tile<V, 1>(s, query, a.head_dim, padded, chunk_end - base);
     for (uint64_t t = 0; t < a.tokens; ++t) {

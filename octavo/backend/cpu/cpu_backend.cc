@@ -68,7 +68,7 @@ class CpuBackend : public backend::Backend {
  public:
   explicit CpuBackend(const CpuOptions& options)
       : options_(options),
-        kernels_(kernels(options.isa)),
+        kernels_(kernels(options.isa, options.compute == Compute::kBF16)),
         encode_(encode_kernels(options.isa)),
         pool_(options.threads),
         scratch_(static_cast<std::size_t>(pool_.threads())) {}
@@ -118,7 +118,6 @@ class CpuBackend : public backend::Backend {
   // A weight's share of a call.
   struct LinearPart {
     LinearArgs args;
-    std::uint64_t n = 0;
   };
   // Some query heads of one key/value head for some tokens of one sequence.
   struct AttentionPart {
@@ -139,6 +138,7 @@ class CpuBackend : public backend::Backend {
 
   void linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out, bool add);
   void add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first, std::uint64_t tokens);
+  void put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token);
   void run_linear_parts();
 
   CpuOptions options_;
@@ -146,8 +146,9 @@ class CpuBackend : public backend::Backend {
   const EncodeKernels& encode_;
   ThreadPool pool_;
   std::vector<Memory> scratch_;  // one a thread
-  Memory inputs_;                // [kMaxTokens, padded K]: rounded or moved inputs
+  Memory inputs_;                // [kMaxTokens, padded K], FP32 or BF16: the inputs of linear layers in tiles
   Memory input_scales_;          // [kMaxTokens, scales of a token]
+  std::vector<std::uint64_t> token_tiles_;
   std::vector<LinearPart> linear_parts_;
   std::vector<AttentionPart> attention_parts_;
 };
@@ -181,17 +182,15 @@ Result<std::unique_ptr<KvCache>> CpuBackend::create_kv_cache(const backend::KvSh
 
 Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::LinearSpec& spec) {
   OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
-  OCTAVO_TRY(reserve_scratch(kernels_.linear_scratch));
   const Segments& segments = weight->segments();
-  if (spec.input.kind != InputRounding::Kind::kNone || segments.moves_elements() || rounds()) {
-    const std::uint64_t row = segments.padded() * sizeof(float);
-    if (inputs_.size() < kMaxTokens * row) {
-      OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the rounded inputs of a linear layer"));
-    }
-    const std::uint64_t scales = input_scale_count(spec.input, segments) * sizeof(float);
-    if (input_scales_.size() < kMaxTokens * scales) {
-      OCTAVO_ASSIGN(input_scales_, Memory::create(kMaxTokens, scales, "the input scales of a linear layer"));
-    }
+  OCTAVO_TRY(reserve_scratch(std::max(kernels_.linear_scratch, segments.padded())));
+  const std::uint64_t row = segments.padded() * sizeof(float);
+  if (inputs_.size() < kMaxTokens * row) {
+    OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the inputs of a linear layer"));
+  }
+  const std::uint64_t scales = input_scale_count(spec.input, segments) * sizeof(float);
+  if (input_scales_.size() < kMaxTokens * scales) {
+    OCTAVO_ASSIGN(input_scales_, Memory::create(kMaxTokens, scales, "the input scales of a linear layer"));
   }
   return std::unique_ptr<LinearWeight>(std::move(weight));
 }
@@ -235,7 +234,10 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
   const auto same_form = [&](const LinearWeight* a, const LinearWeight* b) {
     if (!(a->spec().input == b->spec().input)) return false;
     const Segments &sa = form_of(a).segments(), &sb = form_of(b).segments();
-    if (a->spec().input.kind == InputRounding::Kind::kNone && !sa.moves_elements() && !sb.moves_elements()) return true;
+    // Scales of inputs are one a segment; without them it only matters where elements stand.
+    if (a->spec().input.kind != InputRounding::Kind::kDynamicGroup && !sa.moves_elements() && !sb.moves_elements()) {
+      return true;
+    }
     return sa == sb;
   };
   for (std::uint64_t first = 0; first < x.rows(); first += kMaxTokens) {
@@ -249,7 +251,8 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
       float* column = out.data + first * out.stride;
       for (const LinearWeight* weight : weights) {
         if (same_form(weight, weights[lead])) {
-          LinearPart part{form_of(weight).args(), weight->spec().n};
+          LinearPart part{form_of(weight).args()};
+          if (kernels_.bf16_inputs) part.args.factor = 1;  // codes become their own values there
           part.args.out = column;
           part.args.out_stride = out.stride;
           part.args.add = add;
@@ -268,49 +271,69 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
                             std::uint64_t tokens) {
   const InputRounding& rounding = like.spec().input;
   const Segments& segments = like.segments();
-  const float* values = x.row(first);
-  std::uint64_t stride = x.stride();
-  const float* row_scales = nullptr;
-  const float* segment_scales = nullptr;
-  if (rounding.kind != InputRounding::Kind::kNone || segments.moves_elements() || rounds()) {
-    const std::uint64_t scales = input_scale_count(rounding, segments);
-    for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int) {
-      round_input(rounding, rounds(), segments, encode_, x.row(first + t), inputs_.floats() + t * segments.padded(),
-                  input_scales_.floats() + t * scales);
-    });
-    values = inputs_.floats();
-    stride = segments.padded();
-    if (rounding.kind == InputRounding::Kind::kDynamicGroup)
-      segment_scales = input_scales_.floats();
-    else if (scales != 0)
-      row_scales = input_scales_.floats();
-  }
+  const std::uint64_t scales = input_scale_count(rounding, segments);
+  const std::uint64_t tiles = ceil_div(tokens, kernels_.tile_tokens);
+  token_tiles_.clear();
+  for (std::uint64_t i = 0; i <= tiles; ++i) token_tiles_.push_back(tokens * i / tiles);
+  for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int worker) {
+    float* row = scratch(worker);
+    round_input(rounding, rounds() && !kernels_.bf16_inputs, segments, encode_, x.row(first + t), row,
+                input_scales_.floats() + t * scales);
+    std::uint64_t tile = t * tiles / tokens;
+    while (token_tiles_[tile + 1] <= t) ++tile;
+    put_input(row, segments.padded(), tile, t);
+  });
+  const bool grouped = rounding.kind == InputRounding::Kind::kDynamicGroup;
   for (LinearPart& part : linear_parts_) {
-    part.args.x = values;
-    part.args.x_stride = stride;
-    part.args.tokens = tokens;
-    part.args.x_row_scales = row_scales;
-    part.args.x_segment_scales = segment_scales;
+    part.args.x = inputs_.bytes();
+    part.args.token_tiles = token_tiles_.data();
+    part.args.tiles = tiles;
+    part.args.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
+    part.args.x_segment_scales = grouped ? input_scales_.floats() : nullptr;
+  }
+}
+
+// A token's inputs to their places in its tile: [padded / 2, tokens of the tile, 2].
+void CpuBackend::put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token) {
+  const std::uint64_t first = token_tiles_[tile], count = token_tiles_[tile + 1] - first;
+  const std::uint64_t at = first * padded + (token - first) * kPair;
+  if (!kernels_.bf16_inputs) {
+    float* out = inputs_.floats() + at;
+    for (std::uint64_t k = 0; k < padded; k += kPair, out += count * kPair) std::copy_n(row + k, kPair, out);
+    return;
+  }
+  constexpr std::uint64_t kRun = 256;
+  std::uint16_t words[kRun];
+  std::byte* out = inputs_.bytes() + at * sizeof *words;
+  for (std::uint64_t begin = 0; begin < padded; begin += kRun) {
+    const std::uint64_t run = std::min(kRun, padded - begin);
+    encode_.f32_to_bf16(row + begin, words, run);
+    for (std::uint64_t k = 0; k < run; k += kPair, out += count * kPair * sizeof *words) {
+      std::memcpy(out, words + k, kPair * sizeof *words);
+    }
   }
 }
 
 void CpuBackend::run_linear_parts() {
-  std::uint64_t tiles = 0, work = 0;
+  std::uint64_t panels = 0, work = 0;
   for (const LinearPart& part : linear_parts_) {
-    tiles += ceil_div(part.n, kTileRows);
-    work += part.n * part.args.segment_begins[part.args.segments] * part.args.tokens;
+    panels += ceil_div(part.args.n, kPanel);
+    work += part.args.n * part.args.segment_begins[part.args.segments] * token_tiles_.back();
   }
-  const std::uint64_t shares = work < kWorthThreads ? 1 : kShares * static_cast<std::uint64_t>(pool_.threads());
+  const auto threads = static_cast<std::uint64_t>(pool_.threads());
+  // Panels that stay together: with few tokens a kernel takes several at once.
+  const std::uint64_t together = panels >= 16 * threads ? 4 : panels >= 4 * threads ? 2 : 1;
+  const std::uint64_t units = ceil_div(panels, together);
+  const std::uint64_t shares = work < kWorthThreads ? 1 : std::min(units, kShares * threads);
   pool_.run(shares, [&](std::size_t share, int worker) {
-    std::uint64_t begin = tiles * share / shares;
-    const std::uint64_t end = tiles * (share + 1) / shares;
-    std::uint64_t before = 0;  // tiles of the parts before
+    std::uint64_t begin = units * share / shares * together;
+    const std::uint64_t end = std::min(panels, units * (share + 1) / shares * together);
+    std::uint64_t before = 0;  // panels of the parts before
     for (const LinearPart& part : linear_parts_) {
-      const std::uint64_t after = before + ceil_div(part.n, kTileRows);
+      const std::uint64_t after = before + ceil_div(part.args.n, kPanel);
       if (begin < after && begin < end) {
         const std::uint64_t last = std::min(end, after);
-        kernels_.linear(part.args, (begin - before) * kTileRows, std::min(part.n, (last - before) * kTileRows),
-                        scratch(worker));
+        kernels_.linear(part.args, begin - before, last - before, scratch(worker));
         begin = last;
       }
       before = after;

@@ -3,11 +3,15 @@
 
 namespace octavo::cpu {
 
-const Kernels& kernels(Isa isa) {
+const Kernels& kernels(Isa isa, bool bf16) {
   static const Kernels scalar_kernels = scalar::kernels();
 #if defined(__x86_64__)
   // Each is built only when asked for: code compiled for an instruction set must not run where it is missing.
-  if (isa == Isa::kAvx512) {
+  if (isa == Isa::kAvx512Bf16 && bf16) {
+    static const Kernels avx512_bf16_kernels = avx512_bf16::kernels();
+    return avx512_bf16_kernels;
+  }
+  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16) {
     static const Kernels avx512_kernels = avx512::kernels();
     return avx512_kernels;
   }
@@ -16,7 +20,7 @@ const Kernels& kernels(Isa isa) {
     return avx2_kernels;
   }
 #else
-  (void)isa;
+  (void)isa, (void)bf16;
 #endif
   return scalar_kernels;
 }

@@ -20,26 +20,44 @@ inline constexpr std::uint64_t kPad = 16;  // floats; a multiple of every instru
 enum class Element : std::uint8_t { kE4M3, kE4M3Finite, kE5M2, kTable, kBF16, kF32 };
 inline constexpr float kE4M3Factor = 0x1p8f;
 
+// A linear layer's weight lies in panels of kPanel outputs, zeros beyond the last; in a panel stand, for every two
+// elements of K, those of its outputs: [panels, padded K / 2, kPanel, 2]. FP32 elements: [panels, padded K, kPanel]. So
+// every instruction set finds its outputs in its lanes and reads memory in one direction; pairs of K are what a BF16
+// dot product (and AMX) takes.
+inline constexpr std::uint64_t kPanel = 32;
+inline constexpr std::uint64_t kPair = 2;
+
+// The BF16 numbers of the 128 codes without sign, by low and high byte.
+struct Bf16Table {
+  alignas(64) std::uint8_t low[128];
+  std::uint8_t high[128];
+};
+
 // y[t, n] = (sum over segments s of (sum over k in s of x[t, k] w[n, k]) * w_scale * x_scale) * factor * x_row_scale *
-// w_row_scale + bias, for n in a range of rows of the weight. A segment is a run of K, padded to kPad with zeros.
+// w_row_scale + bias, for the panels in a range. A segment is a run of K, padded to kPair with zeros.
 struct LinearArgs {
-  const std::byte* weight = nullptr;  // [n, padded K]
-  std::uint64_t row_bytes = 0;
+  const std::byte* weight = nullptr;
+  std::uint64_t panel_bytes = 0;
+  std::uint64_t n = 0;
   Element element = Element::kBF16;
-  const float* table = nullptr;  // kTable
+  const float* table = nullptr;           // kTable
+  const Bf16Table* bf16_table = nullptr;  // FP8, for kernels that multiply BF16
+  bool negative_zero_is_nan = false;      // FNUZ codes among which there may be NaN, for the same
 
   const std::uint64_t* segment_begins = nullptr;  // [segments + 1], in padded elements
   std::uint64_t segments = 0;
 
-  std::uint64_t block_n = 1;              // rows of the weight under one row of scales
-  const float* segment_scales = nullptr;  // [n / block_n, segments], or null
-  const float* row_scales = nullptr;      // [n / block_n], or null
+  const float* segment_scales = nullptr;  // [panels, segments, segment_scale_width], or null
+  std::uint64_t segment_scale_width = 1;  // 1: one for the panel; kPanel
+  const float* row_scales = nullptr;      // [panels * kPanel], or null
   float factor = 1;
-  const float* bias = nullptr;  // [n], or null
+  const float* bias = nullptr;  // [panels * kPanel], or null
 
-  const float* x = nullptr;  // rows of floats [tokens, padded K]
-  std::uint64_t x_stride = 0;
-  std::uint64_t tokens = 0;                 // at most kMaxTokens
+  // The inputs, FP32 or BF16 (Kernels::bf16_inputs), in tiles of at most Kernels::tile_tokens tokens: tile i has the
+  // tokens [token_tiles[i], token_tiles[i + 1]) and lies at token_tiles[i] * padded K as [padded K / 2, its tokens, 2].
+  const void* x = nullptr;
+  const std::uint64_t* token_tiles = nullptr;
+  std::uint64_t tiles = 0;
   const float* x_segment_scales = nullptr;  // [tokens, segments], or null
   const float* x_row_scales = nullptr;      // [tokens], or null
 
@@ -47,9 +65,9 @@ struct LinearArgs {
   std::uint64_t out_stride = 0;
   bool add = false;  // to what is there
 };
-inline constexpr std::uint64_t kMaxTokens = 128;   // of one call
-inline constexpr std::uint64_t kMaxSegment = 640;  // elements of K
-inline constexpr std::uint64_t kTileRows = 16;     // of a weight that are decoded together; parts should be multiples
+// Tokens of one call: their inputs, 2048 elements of K at a time, stay in the second cache.
+inline constexpr std::uint64_t kMaxTokens = 144;
+inline constexpr std::uint64_t kMaxSegment = 256;  // elements of K
 
 // Softmax(q k^T * scale) v for consecutive tokens of one sequence and one key/value head. Keys lie in groups of
 // kKeyGroup tokens, [group][head_dim][kKeyGroup], so that lanes are tokens; values [token][padded head_dim].
@@ -80,11 +98,14 @@ inline constexpr std::uint64_t kChunk = 64;       // positions that share one st
 inline constexpr std::uint64_t kMaxQueries = 32;  // query heads times tokens of one call
 
 struct Kernels {
+  // Of linear(): whether it multiplies BF16, and how many tokens it takes at once.
+  bool bf16_inputs;
+  std::uint64_t tile_tokens;
   // Floats of scratch per thread.
   std::uint64_t linear_scratch;
   std::uint64_t (*attention_scratch)(std::uint64_t head_dim);
 
-  void (*linear)(const LinearArgs& args, std::uint64_t n_begin, std::uint64_t n_end, float* scratch);
+  void (*linear)(const LinearArgs& args, std::uint64_t panel_begin, std::uint64_t panel_end, float* scratch);
   // out[i] = the value of element i (E4M3: times 2^-8). `in` can be read up to a multiple of kPad elements.
   void (*decode)(Element element, const float* table, const std::byte* in, std::uint64_t count, float* out);
 
@@ -100,8 +121,9 @@ struct Kernels {
                         std::int32_t* rank);
 };
 
-// The kernels of `isa`, which this machine must have (select_isa sees to that).
-const Kernels& kernels(Isa isa);
+// The kernels of `isa`, which this machine must have (select_isa sees to that). `bf16`: whether linear layers may
+// multiply BF16; kAvx512Bf16 without it is kAvx512.
+const Kernels& kernels(Isa isa, bool bf16);
 
 namespace scalar {
 Kernels kernels();
@@ -111,6 +133,9 @@ namespace avx2 {
 Kernels kernels();
 }
 namespace avx512 {
+Kernels kernels();
+}
+namespace avx512_bf16 {
 Kernels kernels();
 }
 #endif

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "octavo/backend/cpu/attention_impl.h"
-#include "octavo/backend/cpu/linear_impl.h"
+#include "octavo/backend/cpu/linear_fma_impl.h"
 #include "octavo/backend/cpu/rows_impl.h"
 
 namespace octavo::cpu::impl {
@@ -11,6 +11,8 @@ template <typename V>
 Kernels kernels() {
   static_assert(kPad % V::kLanes == 0 && kKeyGroup % V::kLanes == 0);
   Kernels k{};
+  k.bf16_inputs = false;
+  k.tile_tokens = V::kTileTokens;
   k.linear_scratch = linear_scratch<V>();
   k.attention_scratch = attention_scratch<V>;
   k.linear = linear<V>;

@@ -18,7 +18,10 @@ constexpr auto kE4M3Table = [] {
 
 struct V {
   static constexpr std::size_t kLanes = 4;
-  static constexpr int kTileTokens = 2;
+  // Of the 16 registers of SSE2 or NEON's 32.
+  static constexpr int kTileTokens = 4, kFewTokens = 4;
+  static constexpr int groups_at_once(int tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
+  static constexpr int kTileQueries = 2;
   typedef float F __attribute__((vector_size(16)));
   typedef std::int32_t I __attribute__((vector_size(16)));
 
@@ -31,9 +34,6 @@ struct V {
   static void store(float* out, F a) { std::memcpy(out, &a, sizeof a); }
   static F fma(F a, F b, F c) { return a * b + c; }
   static float reduce_add(F a) { return (a[0] + a[2]) + (a[1] + a[3]); }
-  static impl::Quad reduce_add4(const F (&a)[4]) {
-    return impl::Quad{reduce_add(a[0]), reduce_add(a[1]), reduce_add(a[2]), reduce_add(a[3])};
-  }
   static float reduce_max(F a) { return larger(larger(a[0], a[2]), larger(a[1], a[3])); }
   static float larger(float a, float b) { return a > b ? a : b; }
 
@@ -50,6 +50,28 @@ struct V {
     std::memcpy(words, in, sizeof words);
     const I bits = {words[0] << 16, words[1] << 16, words[2] << 16, words[3] << 16};
     return impl::floats<V>(bits);
+  }
+
+  static void load_table_pairs(const std::uint8_t* in, const float* table, F (&even)[2], F (&odd)[2]) {
+    for (std::size_t i = 0; i < 2; ++i, in += 2 * kLanes) {
+      even[i] = F{table[in[0]], table[in[2]], table[in[4]], table[in[6]]};
+      odd[i] = F{table[in[1]], table[in[3]], table[in[5]], table[in[7]]};
+    }
+  }
+  template <bool kFinite>
+  static void load_e4m3_pairs(const std::uint8_t* in, F (&even)[2], F (&odd)[2]) {
+    load_table_pairs(in, kE4M3Table.data(), even, odd);
+  }
+  static void load_e5m2_pairs(const std::uint8_t* in, F (&even)[2], F (&odd)[2]) {
+    load_table_pairs(in, fp8::kDecodeTable<fp8::E5M2>.data(), even, odd);
+  }
+  static void load_bf16_pairs(const std::uint16_t* in, F (&even)[2], F (&odd)[2]) {
+    for (std::size_t i = 0; i < 2; ++i, in += 2 * kLanes) {
+      const I first = {in[0] << 16, in[2] << 16, in[4] << 16, in[6] << 16};
+      const I second = {in[1] << 16, in[3] << 16, in[5] << 16, in[7] << 16};
+      even[i] = impl::floats<V>(first);
+      odd[i] = impl::floats<V>(second);
+    }
   }
 };
 

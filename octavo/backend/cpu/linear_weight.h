@@ -1,4 +1,4 @@
-// A linear layer's weight as the CPU kernels read it: rows of elements, each row cut into segments along K.
+// A linear layer's weight as the CPU kernels read it: panels of outputs (kernels.h), cut into segments along K.
 #pragma once
 
 #include <atomic>
@@ -8,12 +8,13 @@
 
 #include "octavo/backend/backend.h"
 #include "octavo/backend/cpu/kernels.h"
+#include "octavo/backend/cpu/linear_pack.h"
 #include "octavo/backend/cpu/memory.h"
 
 namespace octavo::cpu {
 
 // How K is cut. A segment ends where a scale of the weight or of its rounded input ends, and after kMaxSegment elements
-// at the latest; each begins at a multiple of kPad. Sums are formed within segments first, so this is part of the
+// at the latest; each begins at a multiple of kPair. Sums are formed within segments first, so this is part of the
 // numerics; it depends on the spec alone.
 struct Segments {
   std::vector<std::uint64_t> starts;   // [count + 1]: first element of K; then K
@@ -40,7 +41,6 @@ class CpuLinearWeight : public backend::LinearWeight {
 
   const Segments& segments() const { return segments_; }
   Element element() const;
-  const float* table() const { return table_; }
   // The fields of LinearArgs that describe the weight.
   LinearArgs args() const;
   // out[k] = W[row, k] * scale.
@@ -48,16 +48,15 @@ class CpuLinearWeight : public backend::LinearWeight {
 
  private:
   CpuLinearWeight(const backend::LinearSpec& spec, DType stored);
-  std::uint64_t row_bytes() const { return segments_.padded() * dtype_bytes(stored_); }
+  PanelLayout layout() const { return {segments_.padded(), dtype_bytes(stored_)}; }
   // A scale for every segment; else one a row of scales.
   bool scales_by_segment() const { return spec_.scale_cols() > 1; }
 
   DType stored_;
   Segments segments_;
-  const float* table_ = nullptr;
-  Memory data_;    // [n, padded K]
-  Memory scales_;  // [scale_rows, segments], or [scale_rows]
-  Memory bias_;    // [n]
+  Memory data_;    // panels
+  Memory scales_;  // [panels, segments, scale width], or [panels * kPanel]
+  Memory bias_;    // [panels * kPanel]
   bool has_bias_ = false;
   std::atomic<bool> has_nan_{false};  // a NaN code was packed at some time
 };

@@ -8,8 +8,8 @@
 //   set(float), load(const float*), store(float*, F), fma(a, b, c) = a * b + c (one rounding where there is FMA)
 //   load_e4m3<kFinite>, load_e5m2, load_bf16: kLanes elements as floats (E4M3 times 2^-8, kFinite: knowing no NaN)
 //   load_table(const uint8_t*, const float* table)
-//   reduce_add, reduce_max: over lanes, as a tree of halves; reduce_add4: of four vectors, the same bits
-//   kTileTokens: how many rows of 4 accumulators fit its registers
+//   reduce_add, reduce_max: over lanes, as a tree of halves
+//   kTileQueries: how many rows of 4 accumulators fit its registers
 #pragma once
 
 #include <cstddef>

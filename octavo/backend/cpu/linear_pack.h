@@ -1,0 +1,27 @@
+// Rows of a weight into the panels that the kernels read (kernels.h: kPanel).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace octavo::cpu {
+
+// Elements of one size, `size` bytes: 1, 2, or 4. Elements of 4 bytes are not paired.
+struct PanelLayout {
+  std::uint64_t padded_k = 0;
+  unsigned size = 1;
+  std::uint64_t panel_bytes() const;
+  // Where element (row, k) stands, in bytes; k counts padded elements.
+  std::uint64_t at(std::uint64_t row, std::uint64_t k) const;
+};
+
+// Elements [k, k + count) of `rows` rows from `row` on, which lie in `in` with `in_stride` bytes from row to row, to
+// their places. Writes nothing else, so threads may place neighbours.
+void place_in_panels(const PanelLayout& layout, const std::byte* in, std::uint64_t in_stride, std::uint64_t row,
+                     std::uint64_t rows, std::uint64_t k, std::uint64_t count, std::byte* panels);
+
+// Elements [k, k + count) of a row out of their places.
+void take_from_panels(const PanelLayout& layout, const std::byte* panels, std::uint64_t row, std::uint64_t k,
+                      std::uint64_t count, std::byte* out);
+
+}  // namespace octavo::cpu
