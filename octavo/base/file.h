@@ -61,8 +61,10 @@ class File final : public ByteSource {
   Status sync_data();  // the same for data and the size, without times
   // Asks that what was written to a range goes to the disk soon, and does not wait for it.
   void start_writeback(std::uint64_t offset, std::uint64_t bytes) const;
-  // Hints: read ahead from front to back; drop what is cached of a range (of written data: what has been synced).
+  // Hints: read ahead from front to back, or at once what lies in a range; drop what is cached of a range (of written
+  // data: what has been synced).
   void expect_sequential() const;
+  void read_ahead(std::uint64_t offset, std::uint64_t bytes) const;
   void drop_cache(std::uint64_t offset, std::uint64_t bytes) const;
   // Takes an exclusive lock that ends when this file closes. False when another open file has it.
   bool try_lock();

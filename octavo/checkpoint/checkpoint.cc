@@ -201,6 +201,56 @@ const CheckpointTensor* Checkpoint::find(std::string_view name) const {
   return number == NameTable::kNone ? nullptr : &tensors_[number];
 }
 
+Status Checkpoint::read_rectangle(const CheckpointTensor& tensor, const Rectangle& rect,
+                                  std::span<std::byte> out) const {
+  const std::uint64_t width = dtype_bytes(tensor.dtype), k = tensor.shape.back();
+  const File& file = *shards_[tensor.shard].file;
+  if (tensor.pitch != 0) return read_transposed(file, {tensor.offset, tensor.pitch, width}, rect, out);
+  const std::uint64_t bytes = (rect.col_end - rect.col_begin) * width;
+  if (rect.col_end - rect.col_begin == k) return file.read_at(tensor.offset + rect.row_begin * bytes, out);
+  for (std::uint64_t row = rect.row_begin; row < rect.row_end; ++row, out = out.subspan(bytes)) {
+    OCTAVO_TRY(file.read_at(tensor.offset + (row * k + rect.col_begin) * width, out.first(bytes)));
+  }
+  return {};
+}
+
+// The end of a row, whole rows, the beginning of one.
+Status Checkpoint::read_transposed_range(const CheckpointTensor& tensor, std::uint64_t offset,
+                                         std::span<std::byte> out) const {
+  const std::uint64_t width = dtype_bytes(tensor.dtype), k = tensor.shape.back();
+  if (offset % width != 0 || out.size() % width != 0 || offset > tensor.bytes || out.size() > tensor.bytes - offset) {
+    return failure("tensor \"{}\": {} bytes from byte {} are not whole values of it", printable(tensor.name),
+                   out.size(), offset);
+  }
+  std::uint64_t at = offset / width;
+  while (!out.empty()) {
+    const std::uint64_t row = at / k, col = at % k, left = out.size() / width;
+    const std::uint64_t rows = col == 0 ? std::max<std::uint64_t>(1, left / k) : 1;
+    const std::uint64_t cols = std::min(k - col, left);
+    const std::uint64_t count = rows * cols;
+    OCTAVO_TRY(read_rectangle(tensor, {row, row + rows, col, col + cols}, out.first(count * width)));
+    at += count;
+    out = out.subspan(count * width);
+  }
+  return {};
+}
+
+void Checkpoint::read_ahead(const CheckpointTensor& tensor) const {
+  if (tensor.pitch == 0 || tensor.bytes == 0) return;  // the kernel does that by itself
+  const std::uint64_t width = dtype_bytes(tensor.dtype), columns = tensor.shape.back();
+  shards_[tensor.shard].file->read_ahead(tensor.offset, ((columns - 1) * tensor.pitch + tensor.shape[0]) * width);
+}
+
+void Checkpoint::drop_cache(const CheckpointTensor& tensor, std::uint64_t offset, std::uint64_t bytes) const {
+  const File& file = *shards_[tensor.shard].file;
+  if (tensor.pitch == 0) return file.drop_cache(tensor.offset + offset, bytes);
+  if (offset + bytes != tensor.bytes) return;
+  const std::uint64_t width = dtype_bytes(tensor.dtype);
+  for (std::uint64_t column = 0; column < tensor.shape.back(); ++column) {
+    file.drop_cache(tensor.offset + column * tensor.pitch * width, tensor.shape[0] * width);
+  }
+}
+
 Result<std::vector<float>> Checkpoint::read_scales(const CheckpointTensor& tensor, std::uint64_t limit) const {
   if (tensor.bytes > limit) {
     return failure("tensor \"{}\": {} bytes are too many for a scale", printable(tensor.name), tensor.bytes);

@@ -17,6 +17,7 @@ std::string checkpoint_fingerprint(const Checkpoint& checkpoint) {
   for (const CheckpointTensor& tensor : checkpoint.tensors()) {
     print.add(tensor.name).add(dtype_name(tensor.dtype)).add(tensor.shard).add(tensor.offset);
     for (const std::uint64_t size : tensor.shape) print.add(size);
+    if (tensor.pitch != 0) print.add(tensor.pitch);
   }
   return print.hex();
 }

@@ -1,10 +1,12 @@
 // What the quantizer needs to know of a model from its config.json: nothing that depends on the architecture's code.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/base/json.h"
@@ -13,6 +15,14 @@ namespace octavo {
 
 // Where multimodal models keep the config of their language model.
 inline constexpr std::array<const char*, 3> kLanguageModelKeys = {"text_config", "llm_config", "language_config"};
+
+// The names of the families that store experts transposed, [experts, in, out], with gate and up as halves, and whose
+// models in transformers load experts in one tensor only, where vLLM and SGLang take them one by one as well.
+inline constexpr std::array<std::string_view, 4> kTransposedExperts = {"llama4", "llama4_text", "qwen3_vl_moe",
+                                                                       "qwen3_vl_moe_text"};
+inline bool has_transposed_experts(std::string_view model_type) {
+  return std::find(kTransposedExperts.begin(), kTransposedExperts.end(), model_type) != kTransposedExperts.end();
+}
 
 struct ModelConfig {
   std::string model_type;  // "" when absent

@@ -88,12 +88,7 @@ void check_experts(Config& config) {
 
 std::string_view language_name(Language language) { return row_of(language).name; }
 
-std::string first_line(const Error& error) {
-  std::string line = error.message.substr(0, error.message.find('\n'));
-  constexpr std::string_view kTable = " Legal pairs:";  // what follows in an answer to flags
-  if (line.ends_with(kTable)) line.resize(line.size() - kTable.size());
-  return line;
-}
+std::string first_line(const Error& error) { return error.message.substr(0, error.message.find('\n')); }
 
 std::vector<std::string> Config::meaningless() const {
   std::vector<std::string> out;

@@ -23,7 +23,8 @@ class Piece {
 
   Status decode(std::vector<std::byte>& codes, std::span<std::byte> out) {
     codes.resize(static_cast<std::size_t>(extent_.count()));
-    OCTAVO_TRY(read_codes(codes));
+    OCTAVO_TRY(checkpoint_.read_rectangle(
+        *weight_.weight, {extent_.row_begin, extent_.row_end, extent_.col_begin, extent_.col_end}, codes));
     code_ = reinterpret_cast<const std::uint8_t*>(codes.data());
     out_ = out.data();
     for (std::uint64_t row = extent_.row_begin; row < extent_.row_end;) {
@@ -36,16 +37,6 @@ class Piece {
   }
 
  private:
-  Status read_codes(std::span<std::byte> codes) const {
-    const std::uint64_t k = weight_.columns, cols = extent_.cols();
-    const std::uint64_t step = cols == k ? extent_.rows() : 1;  // rows that lie side by side
-    for (std::uint64_t row = extent_.row_begin; row < extent_.row_end; row += step) {
-      const auto part = codes.subspan((row - extent_.row_begin) * cols, step * cols);
-      OCTAVO_TRY(checkpoint_.read(*weight_.weight, row * k + extent_.col_begin, part));
-    }
-    return {};
-  }
-
   // Of rows of one expert: part of a row of the scale grid, or several rows with what lies between them.
   Status read_scales(std::uint64_t row, std::uint64_t end) {
     first_ = weight_.scale_index(row, extent_.col_begin);

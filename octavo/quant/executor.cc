@@ -121,6 +121,10 @@ Executor::Executor(const Checkpoint& checkpoint, const Plan& plan, const Schedul
       buffers_(static_cast<std::size_t>(options.threads)) {
   // A quarter of the window is for regions that are held, and what the parts leave.
   const std::uint64_t threads = static_cast<std::uint64_t>(options.threads);
+  const bool transposed = std::any_of(plan.tensors.begin(), plan.tensors.end(), [&](const PlannedTensor& planned) {
+    return checkpoint.tensors()[planned.source].pitch != 0;
+  });
+  if (transposed) window_bytes -= std::min(window_bytes, threads * kTransposeBytes);
   limit_bytes_ = std::clamp(window_bytes / 4 * 3 / threads / kWindowPerByte, kSmallestPart, kLargestUnit);
   target_bytes_ = std::min(kTargetPart, limit_bytes_);
   const std::uint64_t parts = limit_bytes_ * kWindowPerByte * threads;
@@ -199,6 +203,8 @@ Status Executor::run_unit(std::uint32_t index, Buffers& buffers, const UnitDone&
 
 Result<bool> Executor::work(std::uint32_t index, Buffers& buffers, UnitResult& result) {
   const Unit& unit = schedule_.units[index];
+  const bool first = unit.extent.row_begin == 0 && unit.extent.col_begin == 0;
+  if (first && unit.pass != Pass::kScales) checkpoint_.read_ahead(source(unit));
   const bool held = held_at_[index] != kNowhere && held_->holds(unit.region);
   if (stopped() || (held && !held_->admit(unit.region))) return false;
   std::byte* memory = held ? held_->data(unit.region) + held_at_[index] : nullptr;
@@ -229,22 +235,32 @@ void Executor::report(const Unit& unit, const Extent& part) {
   options_.progress->advance(part.count() * dtype_bytes(source(unit).dtype), source(unit).name);
 }
 
-// The rows of a unit lie together in the file; those that a neighbour has still to read of them are read again.
+// What a neighbour has still to read of the dropped pages is read again.
 void Executor::release_cache(const Unit& unit) {
   if (unit.pass == Pass::kScales) return;
   const CheckpointTensor& tensor = source(unit);
   const std::uint64_t row = unit.pass == Pass::kCopy ? 1 : tensor.shape[1] * dtype_bytes(tensor.dtype);
-  checkpoint_.shards()[tensor.shard].file->drop_cache(tensor.offset + unit.extent.row_begin * row,
-                                                      unit.extent.rows() * row);
+  checkpoint_.drop_cache(tensor, unit.extent.row_begin * row, unit.extent.rows() * row);
+}
+
+// Rows of 32 values or more have so few scales that a part costs less than twice its bytes: three times as large a part
+// of a source that lies transposed is three times as quickly read where memory is short.
+std::uint64_t Executor::most_bytes(const Unit& unit) const {
+  const CheckpointTensor& tensor = source(unit);
+  if (tensor.pitch == 0 || tensor.shape[1] < 32) return limit_bytes_;
+  return std::max(limit_bytes_, std::min(kWindowPerByte / 2 * limit_bytes_, kLargestUnit));
+}
+std::uint64_t Executor::part_bytes(const Unit& unit) const {
+  return worthwhile_bytes(source(unit), target_bytes_, most_bytes(unit));
 }
 
 std::vector<Extent> Executor::parts(const Unit& unit) const {
   // Of an FP8 source the codes and the scales they are decoded with are in memory too.
   const std::uint64_t bytes = dtype_bytes(value_dtype(unit)) * (plan_.tensors[unit.tensor].fp8 ? 2 : 1);
-  const std::uint64_t target = std::max<std::uint64_t>(1, target_bytes_ / bytes);
-  if (unit.pass != Pass::kEncode) return cut_extent(unit.extent, target);
+  const std::uint64_t target = std::max<std::uint64_t>(1, part_bytes(unit) / bytes);
+  if (unit.pass != Pass::kEncode) return cut_extent(unit.extent, target, source(unit).pitch != 0);
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
-  return cut_regions(unit.extent, e.block_n, e.block_k, target, std::max<std::uint64_t>(1, limit_bytes_ / bytes));
+  return cut_regions(unit.extent, e.block_n, e.block_k, target, std::max<std::uint64_t>(1, most_bytes(unit) / bytes));
 }
 
 // NaN among codes that stay, as in a weight that is encoded.
@@ -271,7 +287,7 @@ Status Executor::check_codes(const Unit& unit, std::uint64_t at, std::span<std::
 Status Executor::copy(const Unit& unit, Buffers& buffers, UnitResult& result) {
   const PlannedTensor& planned = plan_.tensors[unit.tensor];
   const std::uint64_t element = std::max(dtype_bytes(source(unit).dtype), 1u);
-  const std::uint64_t step = std::max(target_bytes_ / element * element, element);
+  const std::uint64_t step = whole_rows(source(unit), std::max(part_bytes(unit) / element * element, element));
   for (std::uint64_t at = unit.extent.row_begin; at < unit.extent.row_end; at += step) {
     const std::uint64_t bytes = std::min(step, unit.extent.row_end - at);
     buffers.source.resize(bytes);
@@ -291,8 +307,7 @@ Status Executor::decode(const Unit& unit, Buffers& buffers) {
     buffers.source.resize(part.count() * bytes);
     OCTAVO_TRY(decode_extent(checkpoint_, plan_.fp8_weights[*planned.fp8], part, dtype, kernels_, buffers.fp8,
                              buffers.source));
-    // Whole rows, or a stretch of one.
-    OCTAVO_TRY(sink_.write(planned.output, (part.row_begin * k + part.col_begin) * bytes, buffers.source));
+    OCTAVO_TRY(write_part(planned.output, k, bytes, part, buffers.source));
     report(unit, part);
   }
   return {};
@@ -351,15 +366,7 @@ Status Executor::read_values(const Unit& unit, const Extent& part, std::span<std
     return decode_extent(checkpoint_, plan_.fp8_weights[*planned.fp8], part, value_dtype(unit), kernels_, buffers.fp8,
                          buffer);
   }
-  const CheckpointTensor& tensor = source(unit);
-  const std::uint64_t bytes = dtype_bytes(tensor.dtype), k = tensor.shape[1];
-  const std::uint64_t rows = part.rows(), cols = part.cols();
-  if (cols == k) return checkpoint_.read(tensor, part.row_begin * k * bytes, buffer);
-  for (std::uint64_t r = 0; r < rows; ++r) {
-    OCTAVO_TRY(checkpoint_.read(tensor, ((part.row_begin + r) * k + part.col_begin) * bytes,
-                                buffer.subspan(r * cols * bytes, cols * bytes)));
-  }
-  return {};
+  return checkpoint_.read_rectangle(source(unit), {part.row_begin, part.row_end, part.col_begin, part.col_end}, buffer);
 }
 
 // Reads a part into the beginning of `buffer`. It may hold NaN or infinity.
@@ -406,7 +413,7 @@ Status Executor::encode(const Unit& unit, Buffers& buffers, UnitResult& result) 
   const WeightEncoding& e = *plan_.tensors[unit.tensor].encoding;
   const std::uint64_t bytes = dtype_bytes(value_dtype(unit));
   for (const Extent& part : parts(unit)) {
-    if (part.count() > std::max<std::uint64_t>(1, limit_bytes_ / bytes)) {
+    if (part.count() > std::max<std::uint64_t>(1, most_bytes(unit) / bytes)) {
       OCTAVO_TRY(encode_split(unit, part, buffers, result));
       continue;
     }
@@ -429,7 +436,7 @@ Status Executor::encode(const Unit& unit, Buffers& buffers, UnitResult& result) 
 // A single region that fits a unit but not the window: read in parts, twice.
 Status Executor::encode_split(const Unit& unit, const Extent& region, Buffers& buffers, UnitResult& result) {
   const std::uint64_t bytes = dtype_bytes(value_dtype(unit));
-  const auto pieces = cut_extent(region, std::max<std::uint64_t>(1, target_bytes_ / bytes));
+  const auto pieces = cut_extent(region, std::max<std::uint64_t>(1, part_bytes(unit) / bytes), source(unit).pitch != 0);
   float largest = 0, scale = 0;
   for (const bool measure : {true, false}) {
     for (const Extent& part : pieces) {
@@ -505,12 +512,18 @@ Status Executor::encode_at(const Unit& unit, const Extent& part, PieceEncoder& e
 }
 
 Status Executor::write_codes(const Unit& unit, const Extent& part, std::span<const std::uint8_t> codes) {
-  const std::uint32_t output = plan_.tensors[unit.tensor].output;
-  const std::uint64_t k = source(unit).shape[1], cols = part.cols();
-  const auto bytes = std::as_bytes(codes);
-  if (cols == k) return sink_.write(output, part.row_begin * k, bytes);
+  return write_part(plan_.tensors[unit.tensor].output, source(unit).shape[1], 1, part, std::as_bytes(codes));
+}
+
+// A rectangle of an output of `k` columns, whose elements have `width` bytes.
+Status Executor::write_part(std::uint32_t output, std::uint64_t k, std::uint64_t width, const Extent& part,
+                            std::span<const std::byte> bytes) {
+  const std::uint64_t row = part.cols() * width;
+  if (part.cols() == k || part.rows() == 1) {
+    return sink_.write(output, (part.row_begin * k + part.col_begin) * width, bytes);
+  }
   for (std::uint64_t r = part.row_begin; r < part.row_end; ++r) {
-    OCTAVO_TRY(sink_.write(output, r * k + part.col_begin, bytes.subspan((r - part.row_begin) * cols, cols)));
+    OCTAVO_TRY(sink_.write(output, (r * k + part.col_begin) * width, bytes.subspan((r - part.row_begin) * row, row)));
   }
   return {};
 }

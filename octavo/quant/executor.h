@@ -92,6 +92,8 @@ class Executor {
   std::uint64_t value_bytes(const Unit& unit) const { return unit.extent.count() * dtype_bytes(value_dtype(unit)); }
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed) != 0; }
   void prepare_holding();
+  std::uint64_t most_bytes(const Unit& unit) const;
+  std::uint64_t part_bytes(const Unit& unit) const;
   std::vector<Extent> parts(const Unit& unit) const;
   Status run_unit(std::uint32_t index, Buffers& buffers, const UnitDone& done);
   // The unit's work; false when it was left because the run is ending.
@@ -111,6 +113,8 @@ class Executor {
   Status make_finite(const Unit& unit, const Extent& part, PieceEncoder& encoder, std::uint64_t* zeroed);
   Status encode_at(const Unit& unit, const Extent& part, PieceEncoder& encoder, float scale, Buffers& buffers,
                    UnitResult& result);
+  Status write_part(std::uint32_t output, std::uint64_t k, std::uint64_t width, const Extent& part,
+                    std::span<const std::byte> bytes);
   Status write_codes(const Unit& unit, const Extent& part, std::span<const std::uint8_t> codes);
   Status write_scales(const Unit& unit, const Extent& part, Buffers& buffers, UnitResult& result);
   void report(const Unit& unit, const Extent& part);

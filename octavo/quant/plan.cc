@@ -109,7 +109,7 @@ class Planner {
       plan_.decoded += planned.action == Action::kDecode ? 1 : 0;
       plan_.dropped += planned.action == Action::kDrop ? 1 : 0;
     }
-    add_warnings(checkpoint_, config_, selection_, expert_bytes_, plan_);
+    add_warnings(checkpoint_, config_, selection_, joined_, plan_);
     plan_.strings = std::move(strings_);
     return std::move(plan_);
   }
@@ -146,9 +146,10 @@ class Planner {
         return failure("tensor \"{}\": is FP8 and has no scale", printable(weight.weight->name));
       }
       if (weight.weight->shape.size() != 2 || !weight.weight->name.ends_with(".weight")) {
-        return failure(
-            "tensor \"{}\": {}: experts in this layout cannot be converted yet; `octavo dequantize` reads them",
-            printable(weight.weight->name), shape_string(weight.weight->shape));
+        const std::string_view why = checkpoint_.why_joined(weight.weight->name);
+        return failure("tensor \"{}\" {}: such experts cannot be converted{}{}; `octavo dequantize` reads them",
+                       printable(weight.weight->name), shape_string(weight.weight->shape), why.empty() ? "" : ": ",
+                       why);
       }
       fp8_.emplace(weight.weight, i);
       scales_.insert(weight.scale);
@@ -334,7 +335,7 @@ class Planner {
     const auto module = std::string_view(tensor.name).substr(0, at + kExperts.size());
     const auto [it, added] = expert_modules_.emplace(module);
     if (added) modules_.kept.push_back(*it);
-    expert_bytes_ += tensor.bytes;
+    joined_[std::string(checkpoint_.why_joined(tensor.name))] += tensor.bytes;
   }
 
   std::size_t quantized_tensors() const {
@@ -371,10 +372,10 @@ class Planner {
   ModuleLists modules_;
   std::unordered_set<std::string> edge_;
   std::unordered_set<std::string_view> expert_modules_;
-  std::uint64_t expert_bytes_ = 0;
-  std::map<FusedName, std::uint32_t> shared_;                                // -> number
-  QuantizationInfo info_;                                                    // of an FP8 source
-  std::unordered_map<const CheckpointTensor*, std::uint32_t> fp8_;           // weight -> Plan::fp8_weights
+  std::map<std::string, std::uint64_t> joined_;                     // why experts stay in one tensor -> their bytes
+  std::map<FusedName, std::uint32_t> shared_;                       // -> number
+  QuantizationInfo info_;                                           // of an FP8 source
+  std::unordered_map<const CheckpointTensor*, std::uint32_t> fp8_;  // weight -> Plan::fp8_weights
   std::unordered_map<const CheckpointTensor*, std::uint32_t> input_scales_;  // -> Plan::fp8_weights
   std::unordered_set<const CheckpointTensor*> scales_;                       // of weights
   Plan plan_;

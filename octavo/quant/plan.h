@@ -110,9 +110,10 @@ struct Plan {
 // Of a checkpoint that is not quantized yet.
 Result<Plan> make_plan(const Checkpoint& checkpoint, const QuantSpec& spec);
 
-// Of one that is FP8, to another scheme or dialect. Weights that are FP8 stay so: with their codes untouched where
-// can_relabel() says so, else encoded again from their dequantized BF16 values (F32 with spec.direct). Those that
-// spec.ignore names, and an output head where the format has no FP8 head, become BF16. Nothing else is quantized.
+// Looks at per-tensor scales too, for a warning. Of one that is FP8, to another scheme or dialect. Weights that are FP8
+// stay so: with their codes untouched where can_relabel() says so, else encoded again from their dequantized BF16
+// values (F32 with spec.direct). Those that spec.ignore names, and an output head where the format has no FP8 head,
+// become BF16. Nothing else is quantized.
 Result<Plan> make_convert_plan(const Checkpoint& checkpoint, const QuantSpec& spec);
 // The scheme that a checkpoint's FP8 weights have, in the words of find_scheme(). An error where they have several, or
 // one that no preset describes.

@@ -1,5 +1,6 @@
 // A plan for people and for programs: --dry-run, --dry-run --json, --explain.
 #include <algorithm>
+#include <map>
 
 #include "octavo/base/json.h"
 #include "octavo/base/name_matcher.h"
@@ -68,6 +69,40 @@ void append_tensor(std::string& out, std::string_view line, std::string_view nam
   out += "]";
 }
 
+// What becomes of a tensor and why, as the lines below its name.
+std::string explain_one(const Plan& plan, const PlannedTensor& planned) {
+  std::string out = fmt::format("  {}: {}\n", words(planned).past, planned.why);
+  if (planned.output != kNoOutput && planned.action != Action::kKeep) {
+    out += fmt::format("  becomes {}\n", describe_outputs(plan, planned));
+  }
+  return out;
+}
+
+// A 3-D tensor of experts by its own name: its slices, those together that have the same fate.
+std::string explain_split(const Checkpoint& checkpoint, const Plan& plan, std::uint32_t number) {
+  struct Alike {
+    const CheckpointTensor* first = nullptr;
+    std::size_t count = 0;
+  };
+  std::map<std::pair<std::string_view, std::string>, Alike> fates;  // by leaf and explain_one()
+  std::size_t slices = 0;
+  for (const PlannedTensor& planned : plan.tensors) {
+    const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
+    if (tensor.part_of != number) continue;
+    Alike& alike = fates[{module_leaf(module_name(tensor.name)), explain_one(plan, planned)}];
+    if (alike.count++ == 0) alike.first = &tensor;
+    ++slices;
+  }
+  const SplitTensor& whole = checkpoint.split_tensors()[number];
+  std::string out = fmt::format("{}: {} {}, {}split into {}\n", printable(whole.name), dtype_name(whole.dtype),
+                                shape_string(whole.shape), whole.transposed ? "transposed, " : "", slices);
+  for (const auto& [fate, alike] : fates) {
+    out += fmt::format("{}: {} {}, the first of {}\n{}", printable(alike.first->name), dtype_name(alike.first->dtype),
+                       shape_string(alike.first->shape), alike.count, fate.second);
+  }
+  return out;
+}
+
 }  // namespace
 
 Status write_plan_text(const Checkpoint& checkpoint, const Plan& plan, const TextSink& sink) {
@@ -128,16 +163,19 @@ Status write_plan_json(const Checkpoint& checkpoint, const Plan& plan, const Tex
 Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, const std::string& name) {
   OCTAVO_ASSIGN(const NameMatcher matcher, NameMatcher::compile({name}, /*globs=*/true));
   std::string out;
+  for (std::uint32_t i = 0; i < checkpoint.split_tensors().size(); ++i) {
+    const std::string& whole = checkpoint.split_tensors()[i].name;
+    OCTAVO_ASSIGN(const bool tensor_hit, matcher.matches(whole));
+    OCTAVO_ASSIGN(const bool module_hit, matcher.matches(module_name(whole)));
+    if (tensor_hit || module_hit) out += explain_split(checkpoint, plan, i);
+  }
   for (const PlannedTensor& planned : plan.tensors) {
     const CheckpointTensor& tensor = checkpoint.tensors()[planned.source];
     OCTAVO_ASSIGN(const bool tensor_hit, matcher.matches(tensor.name));
     OCTAVO_ASSIGN(const bool module_hit, matcher.matches(module_name(tensor.name)));
     if (!tensor_hit && !module_hit) continue;
-    out += fmt::format("{}: {} {} in {}\n  {}: {}\n", printable(tensor.name), dtype_name(tensor.dtype),
-                       shape_string(tensor.shape), checkpoint.shards()[tensor.shard].name, words(planned).past,
-                       planned.why);
-    if (planned.output != kNoOutput && planned.action != Action::kKeep)
-      out += fmt::format("  becomes {}\n", describe_outputs(plan, planned));
+    out += fmt::format("{}: {} {} in {}\n{}", printable(tensor.name), dtype_name(tensor.dtype),
+                       shape_string(tensor.shape), checkpoint.shards()[tensor.shard].name, explain_one(plan, planned));
     if (planned.shared) {
       std::string sharers;
       for (const PlannedTensor& other : plan.tensors) {
@@ -150,6 +188,7 @@ Result<std::string> explain(const Checkpoint& checkpoint, const Plan& plan, cons
   if (out.empty()) {
     std::vector<std::string> names;
     for (const CheckpointTensor& tensor : checkpoint.tensors()) names.push_back(tensor.name);
+    for (const SplitTensor& whole : checkpoint.split_tensors()) names.push_back(whole.name);
     return usage_error("--explain {}: no such tensor{}{}", printable(name),
                        name == "lm_head" ? " (a head that is tied to the embedding has none)" : "",
                        did_you_mean(name, names, 3));

@@ -22,18 +22,16 @@ class Warnings {
   Warnings(const Checkpoint& checkpoint, const ModelConfig& config, const Selection& selection, Plan& plan)
       : checkpoint_(checkpoint), config_(config), selection_(selection), plan_(plan) {}
 
-  void run(std::uint64_t expert_bytes) {
+  void run(const std::map<std::string, std::uint64_t>& joined) {
     const QuantSpec& spec = plan_.spec;
     if (!checkpoint_.unindexed().empty()) {
       plan_.warnings.push_back(
           fmt::format("{} tensors stand in shards but not in the index and are left out, \"{}\" first",
                       checkpoint_.unindexed().size(), printable(checkpoint_.unindexed().front())));
     }
-    if (expert_bytes > 0) {
-      plan_.warnings.push_back(fmt::format(
-          "{} of experts in 3-D tensors are kept as they are: their layout is none that is split (transposed, "
-          "with biases, or config.json says no hidden_size)",
-          human_bytes(expert_bytes)));
+    for (const auto& [why, bytes] : joined) {
+      plan_.warnings.push_back(fmt::format("{} of experts in 3-D tensors are kept as they are{}{}", human_bytes(bytes),
+                                           why.empty() ? "" : ": ", why));
     }
     for (const std::string& note : checkpoint_.notes()) plan_.warnings.push_back(note);
     // The rest is about folders and who loads them.
@@ -54,6 +52,7 @@ class Warnings {
     warn_partial_blocks();
     warn_tensor_parallel();
     warn_split_fusions();
+    if (plan_.convert) warn_unequal_scales();
   }
 
   // What loaders refuse of an otherwise legal pair: docs/formats.md, "The pairs that are written".
@@ -64,6 +63,12 @@ class Warnings {
     const bool experts = std::any_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PlannedTensor& planned) {
       return planned.quantized() && experts_block(checkpoint_.tensors()[planned.source].name);
     });
+    if (experts && has_transposed_experts(config_.model_type)) {
+      warn_of({Loader::kTransformers},
+              fmt::format("transformers' {} loads experts in one tensor only and finds none of these; vLLM and SGLang "
+                          "take them",
+                          printable(config_.model_type)));
+    }
     const bool modelopt = spec.format == OutputFormat::kModelOpt;
     const bool dynamic_token = spec.scheme.activation == Activation::kDynamicToken;
     if (experts && compressed && dynamic_token && spec.scheme.granularity == Granularity::kTensor) {
@@ -172,10 +177,19 @@ class Warnings {
         list));
   }
 
+  // Also of the language model inside a multimodal one.
   std::uint64_t kv_heads() const {
-    const auto it = checkpoint_.config().find("num_key_value_heads");
-    const bool known = it != checkpoint_.config().end() && it->is_number_unsigned();
-    return known ? it->get<std::uint64_t>() : 1;
+    const auto heads_in = [](const Json& part) -> std::uint64_t {
+      const auto it = part.find("num_key_value_heads");
+      return it != part.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : 0;
+    };
+    if (const std::uint64_t heads = heads_in(checkpoint_.config())) return heads;
+    for (const char* key : kLanguageModelKeys) {
+      const auto part = checkpoint_.config().find(key);
+      if (part == checkpoint_.config().end() || !part->is_object()) continue;
+      if (const std::uint64_t heads = heads_in(*part)) return heads;
+    }
+    return 1;
   }
 
   // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.
@@ -204,6 +218,30 @@ class Warnings {
                     split, printable(first)));
   }
 
+  // Codes that stay keep their scales, equal or not. One value a tensor is looked at; what cannot be read fails later.
+  void warn_unequal_scales() {
+    std::map<FusedName, std::vector<float>> groups;
+    for (const PlannedTensor& planned : plan_.tensors) {
+      if (planned.action != Action::kRelabel || planned.encoding->granularity != Granularity::kTensor) continue;
+      const auto key = fused_name(module_name(checkpoint_.tensors()[planned.source].name));
+      const auto scale = key ? checkpoint_.read_scales(*plan_.fp8_weights[*planned.fp8].scale, 0, 1)
+                             : Result<std::vector<float>>(std::vector<float>());
+      if (key && scale.ok()) groups[*key].push_back(scale->front());
+    }
+    std::size_t unequal = 0;
+    std::string first;
+    for (const auto& [key, scales] : groups) {
+      const float wanted = scales.front();
+      const bool equal = std::all_of(scales.begin(), scales.end(), [wanted](float scale) { return scale == wanted; });
+      if (!equal && unequal++ == 0) first = fmt::format("{}{}", key.parent, key.leaf);
+    }
+    if (unequal == 0) return;
+    plan_.warnings.push_back(fmt::format(
+        "{} fused layers keep parts with different scales, as the source has them ({} first): engines encode "
+        "such parts again with the largest scale when they load them",
+        unequal, printable(first)));
+  }
+
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   const Selection& selection_;
@@ -224,8 +262,8 @@ std::optional<std::string_view> experts_block(std::string_view module) {
 }
 
 void add_warnings(const Checkpoint& checkpoint, const ModelConfig& config, const Selection& selection,
-                  std::uint64_t expert_bytes, Plan& plan) {
-  Warnings(checkpoint, config, selection, plan).run(expert_bytes);
+                  const std::map<std::string, std::uint64_t>& joined, Plan& plan) {
+  Warnings(checkpoint, config, selection, plan).run(joined);
 }
 
 }  // namespace octavo::quant

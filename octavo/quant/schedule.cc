@@ -24,7 +24,7 @@ class Scheduler {
       if (planned.action == Action::kScale) {
         out_.units.push_back({Pass::kScales, i, 0, {0, 1, 0, 1}});
       } else if (planned.action == Action::kDecode) {
-        for (const Extent& part : cut_extent(all(i), elements(i, bytes_))) {
+        for (const Extent& part : cut_extent(all(i), elements(i, bytes_of(i)), transposed(i))) {
           out_.units.push_back({Pass::kDecode, i, 0, part});
         }
       } else if (!planned.encodes()) {
@@ -48,13 +48,17 @@ class Scheduler {
   std::uint64_t elements(std::uint32_t tensor, std::uint64_t bytes) const {
     return std::max<std::uint64_t>(1, bytes / dtype_bytes(value_dtype(checkpoint_, plan_, plan_.tensors[tensor])));
   }
+  bool transposed(std::uint32_t tensor) const { return source(tensor).pitch != 0; }
+  std::uint64_t bytes_of(std::uint32_t tensor) const {
+    return worthwhile_bytes(source(tensor), bytes_, std::max(bytes_, largest_));
+  }
   Extent all(std::uint32_t tensor) const { return {0, source(tensor).shape[0], 0, source(tensor).shape[1]}; }
 
   void copy(std::uint32_t tensor) {
     const std::uint64_t bytes = source(tensor).bytes;
     // Whole elements, for sinks that keep more than bytes. (Types below a byte have no such boundary.)
     const std::uint64_t element = std::max(dtype_bytes(source(tensor).dtype), 1u);
-    const std::uint64_t step = std::max(bytes_ / element * element, element);
+    const std::uint64_t step = whole_rows(source(tensor), std::max(bytes_of(tensor) / element * element, element));
     for (std::uint64_t at = 0; at < bytes; at += step) {
       out_.units.push_back({Pass::kCopy, tensor, 0, {at, std::min(at + step, bytes), 0, 1}});
     }
@@ -75,7 +79,7 @@ class Scheduler {
   void region(const std::vector<std::pair<std::uint32_t, Extent>>& members) {
     for (const Pass pass : {Pass::kAmax, Pass::kEncodeShared}) {
       for (const auto& [tensor, extent] : members) {
-        for (const Extent& part : cut_extent(extent, elements(tensor, bytes_))) {
+        for (const Extent& part : cut_extent(extent, elements(tensor, bytes_of(tensor)), transposed(tensor))) {
           out_.units.push_back({pass, tensor, out_.regions, part});
         }
       }
@@ -92,7 +96,8 @@ class Scheduler {
   void regions(std::uint32_t tensor) {
     const WeightEncoding& e = *plan_.tensors[tensor].encoding;
     const std::uint64_t limit = elements(tensor, std::max(bytes_, largest_));
-    for (const Extent& part : cut_regions(all(tensor), e.block_n, e.block_k, elements(tensor, bytes_), limit)) {
+    for (const Extent& part :
+         cut_regions(all(tensor), e.block_n, e.block_k, elements(tensor, bytes_of(tensor)), limit)) {
       if (part.rows() > limit / part.cols()) {
         region({{tensor, part}});
       } else {
@@ -109,7 +114,19 @@ class Scheduler {
 
 }  // namespace
 
-std::vector<Extent> cut_extent(const Extent& e, std::uint64_t elements) {
+std::uint64_t worthwhile_bytes(const CheckpointTensor& tensor, std::uint64_t bytes, std::uint64_t limit) {
+  constexpr std::uint64_t kStretch = 2048;  // bytes: copying them takes about as long as asking for them
+  if (tensor.pitch == 0) return bytes;
+  return std::min(std::max(bytes, tensor.shape.back() * kStretch), limit);
+}
+
+std::uint64_t whole_rows(const CheckpointTensor& tensor, std::uint64_t bytes) {
+  if (tensor.pitch == 0) return bytes;
+  const std::uint64_t row = tensor.shape.back() * dtype_bytes(tensor.dtype);
+  return row > bytes ? bytes : bytes / row * row;
+}
+
+std::vector<Extent> cut_extent(const Extent& e, std::uint64_t elements, bool tiles) {
   std::vector<Extent> parts;
   const std::uint64_t width = e.cols();
   if (width <= elements) {
@@ -119,9 +136,10 @@ std::vector<Extent> cut_extent(const Extent& e, std::uint64_t elements) {
     }
     return parts;
   }
-  for (std::uint64_t r = e.row_begin; r < e.row_end; ++r) {
-    for (std::uint64_t c = e.col_begin; c < e.col_end; c += elements) {
-      parts.push_back({r, r + 1, c, std::min(c + elements, e.col_end)});
+  const std::uint64_t rows = tiles ? std::min<std::uint64_t>({64, e.rows(), elements}) : 1, cols = elements / rows;
+  for (std::uint64_t r = e.row_begin; r < e.row_end; r += rows) {
+    for (std::uint64_t c = e.col_begin; c < e.col_end; c += cols) {
+      parts.push_back({r, std::min(r + rows, e.row_end), c, std::min(c + cols, e.col_end)});
     }
   }
   return parts;

@@ -29,14 +29,22 @@ struct Extent {
   std::uint64_t count() const { return rows() * cols(); }
 };
 
-// Cuts an extent into parts of at most `elements`, each whole rows of it or a stretch of one row.
-std::vector<Extent> cut_extent(const Extent& extent, std::uint64_t elements);
+// Cuts an extent into parts of at most `elements`, each whole rows of it or a stretch of one row; with `tiles`, a
+// stretch of up to 64 rows instead, for sources whose columns lie together.
+std::vector<Extent> cut_extent(const Extent& extent, std::uint64_t elements, bool tiles = false);
 
 // Cuts an extent that begins at the corner of a region of block_n x block_k into parts of whole regions: about `target`
 // elements each where whole rows of regions allow it, at most `limit`. A region larger than `limit` is a part by
 // itself.
 std::vector<Extent> cut_regions(const Extent& extent, std::uint64_t block_n, std::uint64_t block_k,
                                 std::uint64_t target, std::uint64_t limit);
+
+// Bytes of a part or unit of `tensor` where others have `bytes`: of one that lies transposed as many more, up to
+// `limit`, as make its columns' stretches worth a read each.
+std::uint64_t worthwhile_bytes(const CheckpointTensor& tensor, std::uint64_t bytes, std::uint64_t limit);
+// A step of about `bytes` through the bytes of `tensor`: of one that lies transposed, whole rows where they are
+// shorter.
+std::uint64_t whole_rows(const CheckpointTensor& tensor, std::uint64_t bytes);
 
 // A stretch of one tensor: one worker's work, one record of the journal.
 struct Unit {

@@ -112,8 +112,8 @@ class Selector {
                           : default_decision(tensor, module, components, layer);
 
     // Patterns are looked up for every tensor, so that "matched nothing" means just that.
-    OCTAVO_ASSIGN(const auto ignored, match(ignore_, ignore_used_, tensor.name, module));
-    OCTAVO_ASSIGN(const auto wanted, match(only_, only_used_, tensor.name, module));
+    OCTAVO_ASSIGN(const auto ignored, match(ignore_, ignore_used_, tensor));
+    OCTAVO_ASSIGN(const auto wanted, match(only_, only_used_, tensor));
     if (!d.quantize) return d;
     if (ignored) return kept(d, fmt::format("--ignore {}", spec_.ignore[*ignored]));
     if (!spec_.only.empty() && !wanted) return kept(d, "not named by --only");
@@ -207,15 +207,27 @@ class Selector {
     return false;
   }
 
-  // A pattern names a module or a tensor.
-  static Result<std::optional<std::size_t>> match(const NameMatcher& matcher, std::vector<bool>& used,
-                                                  std::string_view tensor, std::string_view module) {
-    if (matcher.empty()) return std::optional<std::size_t>();
-    OCTAVO_ASSIGN(auto found, matcher.first_match(module));
-    if (!found && module != tensor) {
-      OCTAVO_ASSIGN(found, matcher.first_match(tensor));
+  // What a pattern may call a tensor: its module, itself, and the tensor of the file that it is a slice of.
+  std::vector<std::string_view> names_of(const CheckpointTensor& tensor) const {
+    const std::string_view module = module_name(tensor.name);
+    std::vector<std::string_view> names{module};
+    if (module != tensor.name) names.push_back(tensor.name);
+    if (const SplitTensor* whole = checkpoint_.split_tensor_of(tensor)) {
+      names.push_back(module_name(whole->name));
+      if (names.back() != whole->name) names.push_back(whole->name);
     }
-    if (found) used[*found] = true;
+    return names;
+  }
+  Result<std::optional<std::size_t>> match(const NameMatcher& matcher, std::vector<bool>& used,
+                                           const CheckpointTensor& tensor) const {
+    std::optional<std::size_t> found;
+    if (matcher.empty()) return found;
+    for (const std::string_view name : names_of(tensor)) {
+      OCTAVO_ASSIGN(found, matcher.first_match(name));
+      if (!found) continue;
+      used[*found] = true;
+      break;
+    }
     return found;
   }
 
@@ -241,8 +253,7 @@ class Selector {
       const Decision* kept_one = nullptr;
       bool eligible = false;
       for (std::size_t i = 0; i < out_.decisions.size(); ++i) {
-        const std::string& name = checkpoint_.tensors()[i].name;
-        if (!matches(*alone, name)) continue;
+        if (!matches(*alone, checkpoint_.tensors()[i])) continue;
         eligible = eligible || out_.decisions[i].quantize || out_.decisions[i].why.starts_with("--ignore");
         if (kept_one == nullptr || out_.decisions[i].linear) kept_one = &out_.decisions[i];
       }
@@ -268,14 +279,16 @@ class Selector {
     return best;
   }
 
-  static bool matches(const NameMatcher& matcher, std::string_view tensor) {
-    const auto hit = matcher.matches(module_name(tensor));
-    const auto whole = matcher.matches(tensor);
-    return (hit.ok() && *hit) || (whole.ok() && *whole);
+  bool matches(const NameMatcher& matcher, const CheckpointTensor& tensor) const {
+    const auto names = names_of(tensor);
+    return std::any_of(names.begin(), names.end(), [&](std::string_view name) {
+      const auto hit = matcher.matches(name);
+      return hit.ok() && *hit;
+    });
   }
   bool matches_any(const NameMatcher& matcher) const {
     return std::any_of(checkpoint_.tensors().begin(), checkpoint_.tensors().end(),
-                       [&](const CheckpointTensor& t) { return matches(matcher, t.name); });
+                       [&](const CheckpointTensor& t) { return matches(matcher, t); });
   }
 
   // Names to suggest: modules of linears or their last components, at most as many as edit distance can take.
@@ -286,6 +299,11 @@ class Selector {
     for (std::size_t i = 0; i < checkpoint_.tensors().size() && names.size() < kMost; ++i) {
       if (!out_.decisions[i].linear) continue;
       const std::string_view module = module_name(checkpoint_.tensors()[i].name);
+      const std::string_view name = leaves ? module_leaf(module) : module;
+      if (seen.insert(name).second) names.emplace_back(name);
+    }
+    for (const SplitTensor& whole : checkpoint_.split_tensors()) {
+      const std::string_view module = module_name(whole.name);
       const std::string_view name = leaves ? module_leaf(module) : module;
       if (seen.insert(name).second) names.emplace_back(name);
     }

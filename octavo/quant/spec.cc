@@ -37,6 +37,16 @@ bool is_legal(std::string_view scheme, OutputFormat format) {
                      [&](const LegalPair& pair) { return pair.scheme == scheme && pair.format == format; });
 }
 
+// What to write a scheme as instead, for the end of a refusal.
+std::string formats_hint(std::string_view scheme) {
+  std::vector<std::string_view> formats;
+  for (const LegalPair& pair : legal_pairs()) {
+    if (pair.scheme == scheme) formats.push_back(format_name(pair.format));
+  }
+  return fmt::format("; {} goes with --format {}, and `octavo formats` shows who loads what", scheme,
+                     fmt::join(formats, " or "));
+}
+
 }  // namespace
 
 std::optional<Scheme> find_scheme(std::string_view name) {
@@ -111,8 +121,8 @@ Json spec_json(const QuantSpec& spec) {
 
 Status check_spec(const QuantSpec& spec) {
   if (!is_legal(spec.scheme.name, spec.format)) {
-    return usage_error("--scheme {} cannot be written as --format {}: no loader takes it. Legal pairs:\n{}",
-                       spec.scheme.name, format_name(spec.format), legal_pairs_table());
+    return usage_error("--scheme {} cannot be written as --format {}: no loader takes it{}", spec.scheme.name,
+                       format_name(spec.format), formats_hint(spec.scheme.name));
   }
   if ((spec.format == OutputFormat::kMxfp8) != spec.scale_name.has_value()) {
     return spec.scale_name
@@ -224,9 +234,12 @@ Status check_loader(const QuantSpec& spec, Loader loader) {
     answer = loader_answer_for(spec.dtype, Dialect::kFp8, loader);
   }
   if (answer.takes == Takes::kLoads || answer.takes == Takes::kDequantizes) return {};
-  return usage_error("--for {}: {} {} does not load --scheme {} as --format {} ({}). Legal pairs:\n{}",
-                     loader_name(loader), loader_title(loader), loader_version(loader), spec.scheme.name,
-                     format_name(spec.format), describe(answer), legal_pairs_table());
+  // It runs the file, in another way; as `verify --for` judges. (Renamed scales, kAsOther of vLLM and SGLang, are of a
+  // name that is not written.)
+  if (answer.takes == Takes::kAsOther) return {};
+  return usage_error("--for {}: {} {} does not load --scheme {} as --format {} ({}){}", loader_name(loader),
+                     loader_title(loader), loader_version(loader), spec.scheme.name, format_name(spec.format),
+                     describe(answer), formats_hint(spec.scheme.name));
 }
 
 std::string legal_pairs_table() {

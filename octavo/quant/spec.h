@@ -78,7 +78,7 @@ Result<QuantSpec> make_spec(std::string_view scheme, std::string_view format);
 // its name. (NonFinite is not among it: where both ways succeed they write the same.)
 Json spec_json(const QuantSpec& spec);
 
-// Refuses combinations that no loader takes or that make no sense, with the table of legal pairs.
+// Refuses, in one line, combinations that no loader takes or that make no sense.
 Status check_spec(const QuantSpec& spec);
 
 // Refuses what a loader does not load, of what check_spec() lets pass.

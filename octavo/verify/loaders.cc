@@ -14,6 +14,7 @@
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/group_targets.h"
 #include "octavo/checkpoint/loader_table.h"
+#include "octavo/checkpoint/model_config.h"
 
 namespace octavo::verify {
 namespace {
@@ -392,6 +393,13 @@ class LoaderRules {
 
   void check_transformers() {
     warn_metadata();
+    if (has_transposed_experts(subject_.model_type)) {
+      for (const ExpertBlock& block : subject_.experts) {
+        if (subject_.modules[block.members[0]].joined_experts()) continue;
+        violation(block.name, "experts one by one: for model_type {} transformers loads them in one tensor only",
+                  printable(subject_.model_type));
+      }
+    }
     if (subject_.info.dialect == Dialect::kModelOpt || subject_.info.dialect == Dialect::kQuark) return;
     if (ct_) {
       for (const ExpertBlock& block : subject_.experts) {

@@ -25,6 +25,13 @@ bool is_cosmetic(std::string_view key) {
   return std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
 }
 
+// Whole rows of a tensor that lies transposed: parts of one are expensive.
+std::uint64_t piece_bytes(const CheckpointTensor& tensor) {
+  if (tensor.pitch == 0) return kPiece;
+  const std::uint64_t row = tensor.shape.back() * dtype_bytes(tensor.dtype);
+  return std::max(kPiece / row * row, row);
+}
+
 // A tensor that is the same in both, to be compared in pieces.
 struct Pair {
   const CheckpointTensor* ours;
@@ -100,7 +107,8 @@ class Source {
     std::vector<Piece> pieces;
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       const std::uint64_t bytes = pairs_[i].ours->bytes;
-      for (std::uint64_t at = 0; at < bytes; at += kPiece) pieces.push_back({i, at, std::min(at + kPiece, bytes)});
+      const std::uint64_t step = piece_bytes(*pairs_[i].theirs);
+      for (std::uint64_t at = 0; at < bytes; at += step) pieces.push_back({i, at, std::min(at + step, bytes)});
     }
     struct Buffers {
       std::vector<std::byte> ours, theirs;

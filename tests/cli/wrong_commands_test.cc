@@ -30,7 +30,8 @@ std::vector<Row> wrong_commands() {
        {},
        quantize({"--scheme", "dynamic", "--format", "fp8"}),
        kUsage,
-       "--scheme dynamic cannot be written as --format fp8: no loader takes it. Legal pairs:"},
+       "--scheme dynamic cannot be written as --format fp8: no loader takes it; dynamic goes with --format "
+       "compressed-tensors or modelopt, and `octavo formats` shows who loads what"},
       {"block of zero rows",
        {},
        quantize({"--scheme", "block", "--block-size", "0x1"}),

@@ -183,6 +183,26 @@ CheckpointBuilder static_model() {
   return builder;
 }
 
+// Codes that stay keep their scales, and q, k and v one each: said, as engines make them one.
+TEST(Convert, WarnsOfFusedLayersWithUnequalScales) {
+  TempDir dir;
+  const auto warns = [&](const CheckpointBuilder& builder, const char* name) {
+    const Checkpoint source = builder.open(dir / name);
+    const Plan plan = make_convert_plan(source, spec_of({"static", "modelopt"})).value();
+    return std::any_of(plan.warnings.begin(), plan.warnings.end(), [](const std::string& warning) {
+      return warning.starts_with("1 fused layers keep parts with different scales") &&
+             warning.find("model.layers.0.self_attn.qkv_proj first") != std::string::npos;
+    });
+  };
+  CheckpointBuilder builder = static_model();
+  EXPECT_TRUE(warns(builder, "unequal"));
+  for (const char* leaf : {"k_proj", "v_proj"}) {
+    const auto same = builder.at("model.layers.0.self_attn.q_proj.weight_scale").bytes;
+    builder.at(fmt::format("model.layers.0.self_attn.{}.weight_scale", leaf)).bytes = same;
+  }
+  EXPECT_FALSE(warns(builder, "equal"));
+}
+
 TEST(Convert, StaticScalesAreKeptOrLeftOut) {
   TempDir dir;
   const Checkpoint source = static_model().open(dir / "model");

@@ -192,15 +192,22 @@ TEST(Plan, LmHeadIsPerChannelUnderItsOwnTarget) {
   EXPECT_TRUE(config["ignore"].empty());
 }
 
-TEST(Plan, IllegalPairsAreRefusedWithTheTable) {
+TEST(Plan, IllegalPairsAreRefusedInOneLine) {
   for (const char* scheme : {"dynamic", "weight-only"}) {
     const auto spec = make_spec(scheme, "fp8");
     ASSERT_TRUE(spec.ok());
     const Status status = check_spec(*spec);
     ASSERT_FALSE(status.ok());
     EXPECT_EQ(status.error().kind, ErrorKind::kUsage);
-    EXPECT_NE(status.error().message.find("TensorRT-LLM"), std::string::npos);
+    EXPECT_NE(status.error().message.find(fmt::format("{} goes with --format compressed-tensors", scheme)),
+              std::string::npos);
+    EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
   }
+  // As `verify --for` has it: it runs, in another way.
+  EXPECT_TRUE(check_loader(make_spec("static", "fp8").value(), Loader::kTensorRtLlm).ok());
+  const Status refused = check_loader(make_spec("static", "fp8").value(), Loader::kTransformers);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message.find('\n'), std::string::npos);
   QuantSpec e5m2 = make_spec("dynamic", "").value();
   e5m2.dtype = fp8::Format::kE5M2;
   EXPECT_FALSE(check_spec(e5m2).ok());

@@ -139,7 +139,7 @@ bool is_scale_tensor(const Checkpoint& checkpoint, const CheckpointTensor& tenso
     const CheckpointTensor* weight = checkpoint.find(name);
     return weight != nullptr && is_fp8(weight->dtype);
   };
-  for (const std::string_view suffix : {"_scale_inv", "_activation_scale", "_input_scale", "_scale"}) {
+  for (const std::string_view suffix : {"_scale_inv", "_activation_scale", "_input_scale", "_weight_scale", "_scale"}) {
     if (!tensor.name.ends_with(suffix)) continue;
     if (serves(tensor.name.substr(0, tensor.name.size() - suffix.size()))) return true;
   }
@@ -161,6 +161,8 @@ Result<QuantizedWeight> match_scale(const Checkpoint& checkpoint, const Quantiza
     }
   };
   find(out.scale, {weight.name + "_scale", weight.name + "_scale_inv"});
+  // ModelOpt's of experts in one tensor.
+  if (!plain && weight.shape.size() == 3) find(out.scale, {weight.name + "_weight_scale"});
   if (plain) find(out.scale, {out.module + ".scale", out.module + ".qscale_weight"});
   const std::string joint = plain ? out.module + "." : out.module + "_";
   find(out.input_scale, {joint + "input_scale", joint + "activation_scale"});
