@@ -106,6 +106,7 @@ int run(int argc, char** argv) {
   add_generate(app, action);
   add_chat(app, action);
   add_score(app, action);
+  add_bench(app, action);
   add_config(app, action);
   add_completion(app, action);
 

@@ -7,6 +7,7 @@
 
 #include "octavo/backend/cpu/cpu_backend.h"
 #include "octavo/engine/kv_blocks.h"
+#include "octavo/model/synthetic.h"
 
 namespace octavo::engine {
 namespace {
@@ -33,13 +34,15 @@ std::vector<std::int32_t> find_end_tokens(const RunnerFolder& folder) {
 
 }  // namespace
 
-Result<std::uint64_t> RunnerFolder::context(std::uint64_t asked) const {
+Result<std::uint64_t> context_of(const model::DecoderConfig& config, std::uint64_t asked) {
   if (asked > config.max_positions) {
     return failure("a context of {} tokens is asked for, but the model has {} positions (max_position_embeddings)",
                    asked, config.max_positions);
   }
   return asked != 0 ? asked : std::min(config.max_positions, kDefaultContext);
 }
+
+Result<std::uint64_t> RunnerFolder::context(std::uint64_t asked) const { return context_of(config, asked); }
 
 Result<RunnerFolder> read_runner_folder(const fs::path& folder) {
   OCTAVO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
@@ -54,10 +57,13 @@ Result<RunnerFolder> read_runner_folder(const fs::path& folder) {
   return out;
 }
 
-Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
-  const model::DecoderConfig& config = folder.config;
+namespace {
+
+// All but what only a folder has. load_weights(backend, options) makes the weights.
+template <typename Load>
+Result<Runner> make_runner(const model::DecoderConfig& config, const RunnerOptions& options, const Load& load_weights) {
   Runner out;
-  OCTAVO_ASSIGN(out.context, folder.context(options.context));
+  OCTAVO_ASSIGN(out.context, context_of(config, options.context));
   const std::uint64_t sequences = std::max<std::uint64_t>(options.sequences, 1);
   out.chunk = std::max<std::uint64_t>(options.chunk, 1);
   out.step_tokens = std::max({out.chunk, sequences, kKvBlockTokens});
@@ -79,7 +85,7 @@ Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
   load.activations =
       options.activations.value_or(fp8_units ? model::ActivationMode::kFp8 : model::ActivationMode::kBF16);
   load.extra_bytes += kv.bytes() + model::workspace_bytes(config, out.step_tokens);
-  OCTAVO_ASSIGN(model::LoadedModel loaded, model::load_model(folder.checkpoint, *out.backend, load));
+  OCTAVO_ASSIGN(model::LoadedModel loaded, load_weights(*out.backend, load));
   out.model = std::make_unique<model::LoadedModel>(std::move(loaded));
   model::LoadReport& report = out.model->report;
   out.asked_fp8 = options.activations == model::ActivationMode::kFp8;
@@ -92,10 +98,26 @@ Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
   OCTAVO_ASSIGN(model::Decoder decoder, model::Decoder::create(*out.model, *out.backend, out.step_tokens));
   out.decoder = std::make_unique<model::Decoder>(std::move(decoder));
   OCTAVO_ASSIGN(out.cache, out.decoder->create_kv_cache(kv.blocks, kv.dtype, kv.block_size));
+  return out;
+}
+
+}  // namespace
+
+Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options) {
+  const auto load = [&](backend::Backend& backend, const model::LoadOptions& load_options) {
+    return model::load_model(folder.checkpoint, backend, load_options);
+  };
+  OCTAVO_ASSIGN(Runner out, make_runner(folder.config, options, load));
   out.end_tokens = find_end_tokens(folder);
   out.tokenizer = std::move(folder.tokenizer);
   out.defaults = std::move(folder.defaults);
   return out;
+}
+
+Result<Runner> open_synthetic_runner(const model::DecoderConfig& config, const RunnerOptions& options) {
+  return make_runner(config, options, [&](backend::Backend& backend, const model::LoadOptions& load_options) {
+    return model::make_synthetic_model(config, backend, load_options);
+  });
 }
 
 std::string Runner::describe() const {

@@ -59,13 +59,18 @@ struct RunnerFolder {
   model::GenerationDefaults defaults;
   std::optional<text::Tokenizer> tokenizer;  // nullopt: the folder has none
 
-  // `asked` tokens (0: the default) as a context of this model; a failure when it has fewer positions.
-  Result<std::uint64_t> context(std::uint64_t asked) const;
+  Result<std::uint64_t> context(std::uint64_t asked) const;  // context_of() this model
 };
 Result<RunnerFolder> read_runner_folder(const std::filesystem::path& folder);
 
 // Loads the weights. Failures: what load_model refuses (memory among it), a context beyond the model's, online
 // quantization of a checkpoint that is in FP8 already.
 Result<Runner> open_runner(RunnerFolder folder, const RunnerOptions& options);
+
+// Random weights in the shape of `config` (model/synthetic.h); no tokenizer.
+Result<Runner> open_synthetic_runner(const model::DecoderConfig& config, const RunnerOptions& options);
+
+// `asked` tokens (0: the default) as a context of a model; a failure when it has fewer positions.
+Result<std::uint64_t> context_of(const model::DecoderConfig& config, std::uint64_t asked);
 
 }  // namespace octavo::engine

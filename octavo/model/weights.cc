@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <set>
 #include <unordered_map>
 
 #include "octavo/base/memory.h"
@@ -14,6 +13,7 @@
 #include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
 #include "octavo/fp8/nan_codes.h"
+#include "octavo/model/load_report.h"
 #include "octavo/model/slots.h"
 #include "octavo/quant/cut_range.h"
 #include "octavo/quant/execute.h"
@@ -22,9 +22,6 @@
 
 namespace octavo::model {
 namespace {
-
-using backend::InputRounding;
-using backend::LinearSpec;
 
 constexpr std::uint64_t kReadBytes = 1ull << 20;  // of one read, a thread: enough for the disk, little beside a model
 constexpr std::uint64_t kLargestVector = 1ull << 26;  // bytes of a norm, a bias, a tensor's scales: they fit at once
@@ -42,23 +39,6 @@ std::vector<float> to_floats(DType dtype, std::span<const std::byte> bytes) {
     out[i] = dtype == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
   }
   return out;
-}
-
-std::string granularity(const LinearSpec& s) {
-  if (s.block_n >= s.n && s.block_k >= s.k) return "per tensor";
-  if (s.block_n == 1 && s.block_k >= s.k) return "per channel";
-  if (s.block_n == 1) return fmt::format("groups of {}", s.block_k);
-  return fmt::format("{}x{} blocks", s.block_n, s.block_k);
-}
-
-std::string rounding_text(const InputRounding& r) {
-  switch (r.kind) {
-    case InputRounding::Kind::kNone: break;
-    case InputRounding::Kind::kDynamicToken: return "E4M3 per token";
-    case InputRounding::Kind::kDynamicGroup: return fmt::format("E4M3 per group of {}", r.group);
-    case InputRounding::Kind::kStatic: return "E4M3 static";
-  }
-  return "";
 }
 
 class Loader {
@@ -268,22 +248,11 @@ class Loader {
   }
 
   void report(std::chrono::steady_clock::time_point start) {
+    ReportBuilder builder;
+    for (const LinearSlot& slot : slots_.linears) builder.add(**slot.place);
+    for (const VectorSlot& slot : slots_.vectors) builder.add_vector(slot.tensor->shape[0]);
     LoadReport& r = out_.report;
-    std::set<std::string> weights, activations, kept;
-    for (const LinearSlot& slot : slots_.linears) {
-      const LinearWeight& weight = **slot.place;
-      r.resident[std::string(dtype_name(weight.stored_dtype()))] += weight.resident_bytes();
-      if (!is_fp8(slot.spec.dtype)) {
-        kept.emplace(dtype_name(weight.stored_dtype()));
-        continue;
-      }
-      ++r.fp8_linears;
-      weights.insert(fmt::format("{} {}", dtype_name(slot.spec.dtype), granularity(slot.spec)));
-      if (const std::string text = rounding_text(slot.spec.input); !text.empty()) activations.insert(text);
-    }
-    for (const VectorSlot& slot : slots_.vectors) r.resident["F32"] += slot.tensor->shape[0] * sizeof(float);
-    r.weights = fmt::format("{}", fmt::join(weights.empty() ? kept : weights, ", "));
-    r.activations = fmt::format("{}", fmt::join(activations, ", "));
+    r = builder.finish();
     r.source_bytes = checkpoint_.data_bytes();
     if (plan_) {
       r.edge_channel = plan_->edge_channel;
