@@ -1,8 +1,8 @@
 // Pieces of weights as `octavo quantize` encodes them (amax, scale, codes; with /sqnr also signal and noise), beside a
 // plain loop that reads the same values and writes the same codes with the same, ordinary, stores. bytes_per_second
 // counts the bytes read, so the ratio of two is the ratio of speeds. "memory": every thread streams through its share
-// of 1 GiB in huge pages, piece by piece, 64 MiB an iteration; "cache256K" and so on: one piece, again and again.
-// "threads:2" is the sum of both.
+// of 1 GiB in huge pages, in pieces of 1 MiB, 64 MiB an iteration ("memory8M", "memory64M": in larger pieces);
+// "cache256K" and so on: one piece, again and again. "threads:2" is the sum of both.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -178,6 +178,24 @@ void run_piece(benchmark::State& state, const Case& c, Isa isa, const Place& pla
   count_bytes(state, share.bytes());
 }
 
+// What a scale that needs a whole piece moves at least: each piece is read for its largest magnitude, then a plain
+// loop.
+void run_two_passes(benchmark::State& state, const Place& place) {
+  const cpu::EncodeKernels& kernels = cpu::encode_kernels(detect_isa());
+  Share share(state, DType::kBF16, place.piece_bytes, place.streams);
+  const std::size_t n = place.piece_bytes / 2;
+  for (auto _ : state) {
+    const Share::Part mine = share.next();
+    const auto* in = reinterpret_cast<const std::uint16_t*>(mine.source.data());
+    for (std::size_t at = 0; at + n <= mine.source.size() / 2; at += n) {
+      benchmark::DoNotOptimize(kernels.amax_bits16(in + at, n));
+      bench::plain_loop_2_to_1(in + at, mine.codes + at, n);
+    }
+    benchmark::ClobberMemory();
+  }
+  count_bytes(state, share.bytes());
+}
+
 std::string dtype_label(const Case& c) {
   switch (c.dtype) {
     case DType::kF16: return "f16";
@@ -190,6 +208,8 @@ std::string dtype_label(const Case& c) {
 
 void bench::register_pieces() {
   const std::vector<Place> places = {{"memory", std::size_t{1} << 20, true},
+                                     {"memory8M", std::size_t{8} << 20, true},
+                                     {"memory64M", kWindow, true},
                                      {"cache256K", std::size_t{256} << 10, false},
                                      {"cache1M", std::size_t{1} << 20, false},
                                      {"cache4M", std::size_t{4} << 20, false}};
@@ -208,6 +228,9 @@ void bench::register_pieces() {
     for (const Place& place : places) {
       add("plain_loop/" + dtype_label({"", 0, dtype}) + "/" + place.name,
           [=](benchmark::State& state) { run_plain(state, dtype, place); });
+      if (dtype == DType::kBF16 && place.streams) {
+        add("two_passes/bf16/" + place.name, [=](benchmark::State& state) { run_two_passes(state, place); });
+      }
       for (const Case& c : cases) {
         if (c.dtype != dtype || (c.scheme == "tensor_twice" && !place.streams)) continue;
         for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kScalar}) {

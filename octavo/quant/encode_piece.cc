@@ -39,11 +39,13 @@ std::optional<float> to_magnitude(DType dtype, std::uint32_t bits) {
 // Every value is looked at twice: first for its region's scale, then for its code. Encoding a stretch looks at the next
 // one meanwhile, so that fetching from memory and computing overlap, and the second look finds the stretch in a near
 // cache. In bytes of source:
-constexpr std::uint64_t kRunBytes = 32 << 10;       // of what is contiguous: within a first-level cache
-constexpr std::uint64_t kStretchBytes = 512 << 10;  // of a row of regions: a second-level cache holds several
+constexpr std::uint64_t kRunBytes = 32 << 10;  // of what is contiguous: within a first-level cache
+// Of a row of regions. Where another follows, it is taken whole if a last-level cache holds it: reading memory in one
+// run is worth more than a nearer cache. Otherwise in stretches of which a second-level cache holds several.
+constexpr std::uint64_t kBandBytes = 8 << 20, kStretchBytes = 512 << 10;
 // Memory is asked for that far ahead of where values are looked at and codes written; measured (docs/benchmarks.md).
-// In a row of regions, whose rows are apart, a row ahead.
-constexpr std::size_t kAheadIn = 1024, kAheadOut = 512;
+// In a stretch of a row of regions, whose rows are apart, a row ahead.
+constexpr std::size_t kAheadIn = 1024, kAheadOut = 512, kAheadInBand = 2048, kAheadOutBand = 1024;
 
 }  // namespace
 
@@ -167,12 +169,15 @@ void PieceEncoder::encode_stretch(const Stretch& stretch, const Stretch& next, s
                                   std::span<std::uint8_t> codes, Scratch& scratch, Distortion* distortion) const {
   // As long as both have rows, as wide as both are in whole regions, or exactly: at once.
   const std::uint64_t both = stretch.cols == next.cols ? next.cols : std::min(stretch.cols, next.cols) / group * group;
-  const bool one = stretch.rows == 1;
+  const auto ahead = [&](std::size_t run, std::size_t band, std::size_t row) {
+    return stretch.rows == 1 ? run : stretch.cols == cols_ ? band : row;
+  };
   for (std::uint64_t r = 0; r < stretch.rows; ++r) {
     const std::uint64_t at = stretch.begin + r * cols_, n = r < next.rows ? both : 0;
     if (n > 0) {
       const Next meanwhile{next.begin + r * cols_, scratch.largest16.data(), scratch.largest32.data(),
-                           one ? kAheadIn : cols_ * dtype_bytes(dtype_), one ? kAheadOut : cols_};
+                           ahead(kAheadIn, kAheadInBand, cols_ * dtype_bytes(dtype_)),
+                           ahead(kAheadOut, kAheadOutBand, cols_)};
       encode_run(at, n, scratch.scales.data(), group, &codes[at], distortion, &meanwhile);
     }
     if (n < stretch.cols) {
@@ -188,7 +193,11 @@ bool PieceEncoder::encode(std::span<std::uint8_t> codes, std::span<float> scales
   const std::uint64_t block_n = std::min(encoding_.block_n, rows_), group = std::min(encoding_.block_k, cols_);
   const bool contiguous = block_n == 1 && cols_ % group == 0;
   const std::uint64_t rows = contiguous ? 1 : rows_, cols = contiguous ? rows_ * cols_ : cols_;
-  const std::uint64_t bytes = contiguous ? kRunBytes : kStretchBytes;
+  // The first row of regions is looked at with nothing to overlap: that is worth it where several more follow, or where
+  // a second-level cache holds it.
+  const std::uint64_t band = block_n * cols_ * dtype_bytes(dtype_);
+  const bool whole = !contiguous && rows_ > block_n && band <= (rows_ >= 4 * block_n ? kBandBytes : kBandBytes / 4);
+  const std::uint64_t bytes = contiguous ? kRunBytes : whole ? kBandBytes : kStretchBytes;
   const std::uint64_t regions = std::max<std::uint64_t>(1, bytes / (block_n * group * dtype_bytes(dtype_)));
   // In parts as equal as can be: where the next is smaller or larger, only what both have is looked at meanwhile.
   const std::uint64_t across = (cols - 1) / group + 1, parts = (across - 1) / regions + 1;

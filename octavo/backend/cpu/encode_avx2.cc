@@ -93,6 +93,11 @@ struct V {
 
   static U set(std::uint32_t a) { return _mm256_set1_epi32(static_cast<int>(a)); }
   static U set_words(std::uint16_t a) { return _mm256_set1_epi16(static_cast<short>(a)); }
+  template <typename T>
+  static T keep(T a) {
+    asm("" : "+x"(a));
+    return a;
+  }
   static F set_float(float a) { return _mm256_set1_ps(a); }
   static U bits(F a) { return _mm256_castps_si256(a); }
   static F floats(U a) { return _mm256_castsi256_ps(a); }
@@ -131,7 +136,7 @@ struct V {
     return _mm256_slli_epi32(a, kCount);
   }
   static U madd_words(U a, U b) { return _mm256_madd_epi16(a, b); }
-  static U merge_words(U odd, U even) { return _mm256_blend_epi16(even, odd, 0b10101010); }
+  static U merge_words(U, U odd, U even) { return _mm256_blend_epi16(even, odd, 0b10101010); }
   static U or_and(U a, U b, U c) { return bit_or(a, bit_and(b, c)); }
   static WordMask is_zero_words(U a) { return _mm256_cmpeq_epi16(a, _mm256_setzero_si256()); }
   static WordMask greater_words(U a, U b) { return _mm256_cmpgt_epi16(a, b); }  // of words below 2^15

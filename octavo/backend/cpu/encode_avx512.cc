@@ -76,6 +76,11 @@ struct V {
 
   static U set(std::uint32_t a) { return _mm512_set1_epi32(static_cast<int>(a)); }
   static U set_words(std::uint16_t a) { return _mm512_set1_epi16(static_cast<short>(a)); }
+  template <typename T>
+  static T keep(T a) {
+    asm("" : "+v"(a));
+    return a;
+  }
   static F set_float(float a) { return _mm512_set1_ps(a); }
   static U bits(F a) { return _mm512_castps_si512(a); }
   static F floats(U a) { return _mm512_castsi512_ps(a); }
@@ -114,7 +119,7 @@ struct V {
     return _mm512_slli_epi32(a, kCount);
   }
   static U madd_words(U a, U b) { return _mm512_madd_epi16(a, b); }
-  static U merge_words(U odd, U even) { return select_bits<0xFFFF0000>(odd, even); }
+  static U merge_words(U odd_words, U odd, U even) { return _mm512_ternarylogic_epi32(odd_words, odd, even, 0xCA); }
   static U or_and(U a, U b, U c) { return _mm512_ternarylogic_epi32(a, b, c, 0xF8); }
   static WordMask is_zero_words(U a) { return _mm512_testn_epi16_mask(a, a); }
   static WordMask greater_words(U a, U b) { return _mm512_cmpgt_epu16_mask(a, b); }

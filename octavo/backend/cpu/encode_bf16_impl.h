@@ -2,8 +2,9 @@
 // odd words of a vector, which also saves most of the shuffling. The rules of encode_impl.h hold. V has in addition
 //   mul, and fmadd (a * b + c), of F; kSigned; max_magnitude and min_magnitude, which keep the sign of the first where
 //   kSigned, and are only used for floats >= 0 otherwise; or_and (a | (b & c)), madd_words (vpmaddwd) and
-//   merge_words(odd, even) of U; operations called ..._words on kWordLanes lanes of 16 bits, whose truths are a
-//   WordMask store_high_bytes2: (uint8_t*, U, U), the high byte of each word; store_tail_high_bytes: (uint8_t*, n, U)
+//   merge_words(0xFFFF0000, odd, even) of U; operations called ..._words on kWordLanes lanes of 16 bits, whose truths
+//   are a WordMask store_high_bytes2: (uint8_t*, U, U), the high byte of each word; store_tail_high_bytes: (uint8_t*,
+//   n, U)
 //
 // Why the codes are those of the quotient t = x / s rounded to FP32, RN(t). The reciprocal is kept as a sum of two
 // floats, 1 / s = y + z within 2^-48, relatively. q = RN(x * y + RN(x * z)), whose inner rounding is a second 2^-48 of
@@ -47,11 +48,22 @@ struct Bf16Encoder {
   // brings it to bit 8 + kMantissaBits: bits 8 to 15 of the result are the code.
   static constexpr std::uint32_t kMultipliers = 1u << 8 | 1u << (16 + 1 + Codec::kMantissaBits);
 
+  // What does not depend on the scale, made once for many groups and hidden from the compiler, which would make it anew
+  // in every turn of the loop: five more instructions in ninety, for the busiest ports.
+  struct Constants {
+    F smallest_normal = V::keep(V::set_float(Codec::kSmallestNormal)), to_magic = V::keep(V::set_float(kToMagic));
+    U magic = V::keep(V::set(kMagic)), exponent = V::keep(V::set(V::kSigned ? 0xFF800000 : 0x7F800000)),
+      multipliers = V::keep(V::set(kMultipliers)), odd_words = V::keep(V::set(0xFFFF0000)),
+      signs = V::keep(V::set_words(0x8000)), magnitudes = V::keep(V::set_words(0x7FFF));
+  };
+
+  const Constants& c;
   F scale, reciprocal, rest;  // s, y and z
   U largest;                  // words
 
-  explicit Bf16Encoder(const PreparedScale& prepared)
-      : scale(V::set_float(prepared.scale)),
+  [[gnu::always_inline]] Bf16Encoder(const Constants& constants, const PreparedScale& prepared)
+      : c(constants),
+        scale(V::set_float(prepared.scale)),
         reciprocal(V::set_float(prepared.reciprocal)),
         rest(V::set_float(prepared.rest)),
         largest(V::set_words(prepared.largest)) {}
@@ -63,14 +75,14 @@ struct Bf16Encoder {
     F quotient = V::fmadd(value, reciprocal, V::mul(value, rest));
     // Who measures needs the value as it is, so here is where it is clamped.
     if constexpr (S::kMeasures) quotient = V::min_magnitude(quotient, V::set_float(Codec::kMax));
-    const F normal = V::max_magnitude(quotient, V::set_float(Codec::kSmallestNormal));
-    const F e = V::floats(V::or_and(V::set(kMagic), V::bits(normal), V::set(V::kSigned ? 0xFF800000 : 0x7F800000)));
-    const F sum = V::fmadd(e, V::set_float(kToMagic), quotient);
+    const F normal = V::max_magnitude(quotient, c.smallest_normal);
+    const F e = V::floats(V::or_and(c.magic, V::bits(normal), c.exponent));
+    const F sum = V::fmadd(e, c.to_magic, quotient);
     if constexpr (S::kMeasures) {
-      const F decoded = V::fnmadd(e, V::set_float(kToMagic), sum);  // exact: the code's value
+      const F decoded = V::fnmadd(e, c.to_magic, sum);  // exact: the code's value
       sums.template add<kSum>(value, V::fnmadd(decoded, scale, value));
     }
-    return V::madd_words(V::bits(sum), V::set(kMultipliers));
+    return V::madd_words(V::bits(sum), c.multipliers);
   }
 
   // Codes of BF16 words, in the high byte of each.
@@ -78,14 +90,14 @@ struct Bf16Encoder {
   [[gnu::always_inline]] U operator()(U words, S& sums) const {
     // Rounding is symmetrical, so values keep their signs if V's operations can; otherwise, and to clamp, magnitudes.
     constexpr bool kClamps = !S::kMeasures && !S::kFits;
-    const U magnitude = V::bit_and(words, V::set_words(0x7FFF));
+    const U magnitude = V::bit_and(words, c.magnitudes);
     const U values = kClamps ? V::min_words(magnitude, largest) : V::kSigned ? words : magnitude;
     const U even = codes<0>(V::floats(V::template shift_left<16>(values)), sums);
-    const U odd = codes<1>(V::floats(V::bit_and(values, V::set(0xFFFF0000))), sums);
-    const U code = V::merge_words(V::template shift_left<16>(odd), even);
+    const U odd = codes<1>(V::floats(V::bit_and(values, c.odd_words)), sums);
+    const U code = V::merge_words(c.odd_words, V::template shift_left<16>(odd), even);
     U sign = words;
     if constexpr (Format::kFnuz) sign = V::zero_words_where(V::is_zero_words(code), sign);
-    U result = V::or_and(code, sign, V::set_words(0x8000));
+    U result = V::or_and(code, sign, c.signs);
     if constexpr (kClamps) {
       if (const auto nan = V::greater_words(magnitude, V::set_words(0x7F80)); V::any(nan)) [[unlikely]] {
         const U nan_words = V::set_words(std::uint16_t{Codec::kNaN} << 8);
@@ -96,21 +108,34 @@ struct Bf16Encoder {
   }
 };
 
+static_assert(kSmallestScale <= kSmallestMeasuredScale && kLargestMeasuredScale <= kLargestScale,
+              "whatever is measured is taken");
+
 struct Multiplying {
+  static constexpr std::size_t kBlock = 128;  // a size of groups that has its own loop: there are two turns in a group
+  static bool takes(const PreparedScale& scale) {
+    return scale.scale >= kSmallestScale && scale.scale <= kLargestScale;
+  }
+  template <typename V, typename Format>
+  using Constants = typename Bf16Encoder<V, Format>::Constants;
   template <typename V, typename Source, typename Format, typename S, typename L>
-  static void run(const std::uint16_t* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums,
-                  L& looking) {
-    if (!(scale.scale >= kSmallestScale && scale.scale <= kLargestScale)) {
-      return Dividing::run<V, Source, Format>(in, out, n, scale, sums, looking);
-    }
+  [[gnu::always_inline]] static void run(const Constants<V, Format>& constants, const std::uint16_t* in,
+                                         std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums,
+                                         L& looking) {
     constexpr std::size_t kLanes = V::kWordLanes;
-    const Bf16Encoder<V, Format> codes(scale);
+    const Bf16Encoder<V, Format> codes(constants, scale);
     looking.begin();
     std::size_t i = 0;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
       looking.template look<2 * kLanes>(i, out + i);
-      const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
-      V::store_high_bytes2(out + i, a, b);
+      if constexpr (S::kMeasures) {  // in order, which the sums depend on
+        const auto a = codes(V::load_words(in + i), sums), b = codes(V::load_words(in + i + kLanes), sums);
+        V::store_high_bytes2(out + i, a, b);
+      } else {
+        // The second line first: blocks out of memory are a tenth faster so (measured: docs/benchmarks.md).
+        const auto b = codes(V::load_words(in + i + kLanes), sums), a = codes(V::load_words(in + i), sums);
+        V::store_high_bytes2(out + i, a, b);
+      }
       sums.step();
     }
     looking.look_at_tail(i, n);
@@ -131,7 +156,12 @@ template <typename V, typename Format>
 void encode_bf16(const std::uint16_t* in, std::uint8_t* out, std::size_t n, float scale) {
   OnlyCodes<false> none;
   NotLooking not_looking;
-  Multiplying::run<V, Bf16<V>, Format>(in, out, n, prepare_scale(kFormat<Format>, scale), none, not_looking);
+  const PreparedScale prepared = prepare_scale(kFormat<Format>, scale);
+  if (Multiplying::takes(prepared)) {
+    Multiplying::run<V, Bf16<V>, Format>({}, in, out, n, prepared, none, not_looking);
+  } else {
+    Dividing::run<V, Bf16<V>, Format>({}, in, out, n, prepared, none, not_looking);
+  }
 }
 
 // kernels() with this encode_bf16.

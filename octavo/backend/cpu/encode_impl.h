@@ -9,6 +9,7 @@
 //   store_bytes, store_words: (T*, U), the low 8 or 16 bits of each lane; store_tail_*: (T*, n, U), the first n lanes
 //   store_bytes4: (uint8_t*, U, U, U, U), four vectors in a row
 //   load_dwords, store_dwords, store_all_words: whole vectors of integers, of kLanes or kWordLanes
+//   keep: a constant as the compiler cannot know it, so that a loop keeps it in a register
 //   fnmadd: c - a * b, rounded once; D, doubles that add_lanes adds floats to and reduce_add sums
 // and the operations on F and U that are used below. No pointer need be aligned. Lanes given to store_bytes* come from
 // select_bits, which may leave anything above the low byte; those given to store_words are below 2^16.
@@ -143,10 +144,10 @@ struct Magnitudes<V, std::uint16_t> {
   using U = typename V::U;
   using Bits = std::uint16_t;
   static constexpr std::size_t kLanes = V::kWordLanes;
-  static U load(const std::uint16_t* in) { return V::bit_and(V::load_words(in), V::set_words(0x7FFF)); }
-  static U load_tail(const std::uint16_t* in, std::size_t n) {
-    return V::bit_and(V::load_tail_words(in, n), V::set_words(0x7FFF));
-  }
+  static U mask() { return V::set_words(0x7FFF); }
+  static U load(const std::uint16_t* in) { return load(in, mask()); }
+  static U load(const std::uint16_t* in, U mask) { return V::bit_and(V::load_words(in), mask); }
+  static U load_tail(const std::uint16_t* in, std::size_t n) { return V::bit_and(V::load_tail_words(in, n), mask()); }
   static U max(U a, U b) { return V::max_words(a, b); }
   static U load_bits(const Bits* in) { return V::load_words(in); }
   static void store_bits(Bits* out, U a) { V::store_all_words(out, a); }
@@ -156,10 +157,10 @@ struct Magnitudes<V, float> {
   using U = typename V::U;
   using Bits = std::uint32_t;
   static constexpr std::size_t kLanes = V::kLanes;
-  static U load(const float* in) { return V::bit_and(V::bits(V::load_f32(in)), V::set(0x7FFFFFFF)); }
-  static U load_tail(const float* in, std::size_t n) {
-    return V::bit_and(V::bits(V::load_tail_f32(in, n)), V::set(0x7FFFFFFF));
-  }
+  static U mask() { return V::set(0x7FFFFFFF); }
+  static U load(const float* in) { return load(in, mask()); }
+  static U load(const float* in, U mask) { return V::bit_and(V::bits(V::load_f32(in)), mask); }
+  static U load_tail(const float* in, std::size_t n) { return V::bit_and(V::bits(V::load_tail_f32(in, n)), mask()); }
   static U max(U a, U b) { return V::max(a, b); }
   static U load_bits(const Bits* in) { return V::load_dwords(in); }
   static void store_bits(Bits* out, U a) { V::store_dwords(out, a); }
@@ -187,8 +188,8 @@ class Looking {
       for (std::size_t k = 0; k < kCount; k += kLine) __builtin_prefetch(reinterpret_cast<const void*>(codes + k), 1);
     }
     for (std::size_t k = 0; k < kCount; k += 2 * M::kLanes) {
-      a_ = M::max(a_, M::load(meanwhile_.next + i + k));
-      if (k + M::kLanes < kCount) b_ = M::max(b_, M::load(meanwhile_.next + i + k + M::kLanes));
+      a_ = M::max(a_, M::load(meanwhile_.next + i + k, mask_));
+      if (k + M::kLanes < kCount) b_ = M::max(b_, M::load(meanwhile_.next + i + k + M::kLanes, mask_));
     }
   }
   [[gnu::always_inline]] void look_at_tail(std::size_t i, std::size_t n) {
@@ -204,7 +205,7 @@ class Looking {
  private:
   using M = Magnitudes<V, T>;
   Meanwhile<T, typename M::Bits> meanwhile_;
-  typename V::U a_, b_;
+  typename V::U a_, b_, mask_ = V::keep(M::mask());
 };
 struct NotLooking {
   [[gnu::always_inline]] void begin() {}
@@ -250,11 +251,15 @@ void encode(const typename Source::T* in, std::uint8_t* out, std::size_t n, floa
   encode_run<V, Source, Format>(in, out, n, scale, none, not_looking);
 }
 
-// How a run with one scale is encoded; encode_bf16_impl.h has another way.
+// How a run with one scale is encoded, if it takes the scale; encode_bf16_impl.h has another way. This one takes any.
 struct Dividing {
+  static constexpr std::size_t kBlock = 0;
+  static bool takes(const PreparedScale&) { return true; }
+  template <typename V, typename Format>
+  struct Constants {};
   template <typename V, typename Source, typename Format, typename S, typename L>
-  static void run(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale& scale, S& sums,
-                  L& looking) {
+  static void run(const Constants<V, Format>&, const typename Source::T* in, std::uint8_t* out, std::size_t n,
+                  const PreparedScale& scale, S& sums, L& looking) {
     encode_run<V, Source, Format>(in, out, n, scale.scale, sums, looking);
   }
 };
@@ -265,33 +270,69 @@ inline constexpr fp8::Format kFormat = Format::kFnuz
                                                                          : fp8::Format::kE5M2FNUZ)
                                            : (Format::kMantissaBits == 3 ? fp8::Format::kE4M3 : fp8::Format::kE5M2);
 
-template <typename V, typename Source, typename Format, typename How, typename L>
-void encode_each_group(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
-                       std::size_t group, Distortion* distortion, L looking) {
+// A group that is not as most are. Out of line and on copies, so that what the loop over the others keeps in registers
+// can stay there.
+template <typename V, typename Source, typename Format, typename How, typename S, typename L>
+[[gnu::noinline]] void encode_odd_group(const typename Source::T* in, std::uint8_t* out, std::size_t n,
+                                        const PreparedScale& scale, S& sums, L& looking) {
+  if (How::takes(scale)) {
+    How::template run<V, Source, Format>({}, in, out, n, scale, sums, looking);
+  } else {
+    Dividing::run<V, Source, Format>({}, in, out, n, scale, sums, looking);
+  }
+}
+template <typename V, typename Source, typename Format, typename How, typename S, typename L>
+[[gnu::always_inline]] inline void encode_apart(const typename Source::T* in, std::uint8_t* out, std::size_t n,
+                                                const PreparedScale& scale, S& sums, L& looking) {
+  S copy_of_sums = sums;
+  L copy_of_looking = looking;
+  encode_odd_group<V, Source, Format, How>(in, out, n, scale, copy_of_sums, copy_of_looking);
+  sums = copy_of_sums;
+  looking = copy_of_looking;
+}
+
+// kGroup: `group` where it is known when compiling, or 0.
+template <typename V, typename Source, typename Format, typename How, std::size_t kGroup, typename L>
+[[gnu::noinline]] void encode_each_group(const typename Source::T* in, std::uint8_t* out, std::size_t n,
+                                         const PreparedScale* scales, std::size_t group, Distortion* distortion,
+                                         const L& how_looking) {
+  if constexpr (kGroup != 0) group = kGroup;
+  L looking = how_looking;
+  const typename How::template Constants<V, Format> constants;
+  std::size_t i = 0;
   if (distortion == nullptr) {
     OnlyCodes<false> any;
     OnlyCodes<true> fitting;
-    for (std::size_t i = 0; i < n; i += group, ++scales) {
-      const std::size_t count = n - i < group ? n - i : group;
-      if (scales->fits) {
-        How::template run<V, Source, Format>(in + i, out + i, count, *scales, fitting, looking);
-      } else {
-        How::template run<V, Source, Format>(in + i, out + i, count, *scales, any, looking);
+    while (i < n) {
+      for (; i + group <= n && scales->fits && How::takes(*scales); i += group, ++scales) {
+        How::template run<V, Source, Format>(constants, in + i, out + i, group, *scales, fitting, looking);
       }
+      if (i == n) return;
+      encode_apart<V, Source, Format, How>(in + i, out + i, n - i < group ? n - i : group, *scales, any, looking);
+      i += group;
+      ++scales;
     }
     return;
   }
   Sums<V> sums;
-  for (std::size_t i = 0; i < n; i += group, ++scales) {
+  while (i < n) {
+    const auto measured = [&] {
+      return scales->scale >= kSmallestMeasuredScale && scales->scale <= kLargestMeasuredScale;
+    };
+    for (; i + group <= n && measured(); i += group, ++scales) {
+      How::template run<V, Source, Format>(constants, in + i, out + i, group, *scales, sums, looking);
+    }
+    if (i == n) break;
     const std::size_t count = n - i < group ? n - i : group;
-    const float scale = scales->scale;
-    if (scale >= kSmallestMeasuredScale && scale <= kLargestMeasuredScale) {
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, sums, looking);
+    if (measured()) {
+      encode_apart<V, Source, Format, How>(in + i, out + i, count, *scales, sums, looking);
     } else {
       OnlyCodes<false> none;
-      How::template run<V, Source, Format>(in + i, out + i, count, *scales, none, looking);
-      add_distortion(Source::kType, in + i, out + i, count, kFormat<Format>, scale, *distortion);
+      encode_apart<V, Source, Format, How>(in + i, out + i, count, *scales, none, looking);
+      add_distortion(Source::kType, in + i, out + i, count, kFormat<Format>, scales->scale, *distortion);
     }
+    i += group;
+    ++scales;
   }
   sums.add_to(*distortion);
 }
@@ -300,11 +341,17 @@ template <typename V, typename Source, typename Format, typename How>
 void encode_groups(const typename Source::T* in, std::uint8_t* out, std::size_t n, const PreparedScale* scales,
                    std::size_t group, Distortion* distortion,
                    const Meanwhile<typename Source::T, typename Magnitudes<V, typename Source::T>::Bits>* meanwhile) {
+  const auto encode_all = [&](const auto& looking) {
+    if (How::kBlock != 0 && group == How::kBlock) {
+      encode_each_group<V, Source, Format, How, How::kBlock>(in, out, n, scales, group, distortion, looking);
+    } else {
+      encode_each_group<V, Source, Format, How, 0>(in, out, n, scales, group, distortion, looking);
+    }
+  };
   if (meanwhile == nullptr) {
-    encode_each_group<V, Source, Format, How>(in, out, n, scales, group, distortion, NotLooking{});
+    encode_all(NotLooking{});
   } else {
-    encode_each_group<V, Source, Format, How>(in, out, n, scales, group, distortion,
-                                              Looking<V, typename Source::T>(*meanwhile));
+    encode_all(Looking<V, typename Source::T>(*meanwhile));
   }
 }
 

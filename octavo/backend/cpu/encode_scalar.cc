@@ -52,6 +52,7 @@ struct V {
 
   static U set(std::uint32_t a) { return a; }
   static U set_words(std::uint16_t a) { return a; }
+  static U keep(U a) { return a; }
   static F set_float(float a) { return a; }
   static U bits(F a) { return std::bit_cast<U>(a); }
   static F floats(U a) { return std::bit_cast<F>(a); }
