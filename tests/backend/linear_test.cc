@@ -283,7 +283,7 @@ TEST_P(LinearTest, RowsAloneAndInABatchHaveTheSameBits) {
           spec.input = rounding;
         }
         const Layer layer = random_layer(spec, ++seed, true);
-        constexpr std::uint64_t kRows = 270;  // more than one call of the kernel
+        constexpr std::uint64_t kRows = 530;  // more than one call of the kernel
         const auto x = random_values(kRows * spec.k, seed);
         std::vector<float> all;
         for (const int threads : {1, 2, 3, 5}) {

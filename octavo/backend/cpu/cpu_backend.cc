@@ -146,7 +146,7 @@ class CpuBackend : public backend::Backend {
   const EncodeKernels& encode_;
   ThreadPool pool_;
   std::vector<Memory> scratch_;  // one a thread
-  Memory inputs_;                // [kMaxTokens, padded K], FP32 or BF16: the inputs of linear layers in tiles
+  Memory inputs_;                // [kMaxTokens, padded K + kInputSpread], FP32 or BF16: the inputs of linear layers in tiles
   Memory input_scales_;          // [kMaxTokens, scales of a token]
   std::vector<std::uint64_t> token_tiles_;
   std::vector<LinearPart> linear_parts_;
@@ -184,7 +184,7 @@ Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::L
   OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
   const Segments& segments = weight->segments();
   OCTAVO_TRY(reserve_scratch(std::max(kernels_.linear_scratch, segments.padded())));
-  const std::uint64_t row = segments.padded() * sizeof(float);
+  const std::uint64_t row = (segments.padded() + kInputSpread) * sizeof(float);
   if (inputs_.size() < kMaxTokens * row) {
     OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the inputs of a linear layer"));
   }
@@ -286,6 +286,7 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
   const bool grouped = rounding.kind == InputRounding::Kind::kDynamicGroup;
   for (LinearPart& part : linear_parts_) {
     part.args.x = inputs_.bytes();
+    part.args.x_stride = segments.padded() + kInputSpread;
     part.args.token_tiles = token_tiles_.data();
     part.args.tiles = tiles;
     part.args.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
@@ -296,7 +297,7 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
 // A token's inputs to their places in its tile: [padded / 2, tokens of the tile, 2].
 void CpuBackend::put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token) {
   const std::uint64_t first = token_tiles_[tile], count = token_tiles_[tile + 1] - first;
-  const std::uint64_t at = first * padded + (token - first) * kPair;
+  const std::uint64_t at = first * (padded + kInputSpread) + (token - first) * kPair;
   if (!kernels_.bf16_inputs) {
     float* out = inputs_.floats() + at;
     for (std::uint64_t k = 0; k < padded; k += kPair, out += count * kPair) std::copy_n(row + k, kPair, out);

@@ -65,8 +65,11 @@ struct LinearArgs {
   std::uint64_t out_stride = 0;
   bool add = false;  // to what is there
 };
-// Tokens of one call: their inputs, 2048 elements of K at a time, stay in the second cache.
-inline constexpr std::uint64_t kMaxTokens = 144;
+// Tokens of one call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second cache.
+inline constexpr std::uint64_t kMaxTokens = 512;
+// Elements that a token's inputs should have beyond padded K: with a power of two from tile to tile, the same elements of
+// all tokens would fall on few sets of the caches.
+inline constexpr std::uint64_t kInputSpread = 272;
 inline constexpr std::uint64_t kMaxSegment = 256;  // elements of K
 
 // Softmax(q k^T * scale) v for consecutive tokens of one sequence and one key/value head. Keys lie in groups of

@@ -79,7 +79,7 @@ struct LineBf16 {
   static void end(V::F (&)[2]) {}
 };
 
-constexpr std::uint64_t kBlockK = 2048;  // of inputs and of a panel, that stay in the second cache
+constexpr std::uint64_t kBlockK = 512;  // of inputs and of a panel, that stay in the second cache
 
 template <typename Line>
 void linear_of(const LinearArgs& a, std::uint64_t panel_begin, std::uint64_t panel_end, float* scratch) {

@@ -146,7 +146,7 @@ void linear_few(const LinearArgs& a, uint64_t panel_begin, uint64_t panel_end) {
 
 // ---- many tokens
 
-inline constexpr uint64_t kPanelsAtOnce = 8;  // that share a block of inputs in the second cache
+inline constexpr uint64_t kPanelsAtOnce = 4;  // that share a block of inputs in the second cache
 template <typename V>
 constexpr uint64_t totals_scratch() {
   return kMaxTokens * kPanelsAtOnce * kPanel;
@@ -165,20 +165,18 @@ template <typename Math, int kTokens>
 void add_block(const LinearArgs& a, uint64_t token, const Block& block) {
   using V = typename Math::V;
   using F = typename V::F;
-  const uint64_t padded = a.segment_begins[a.segments], block_begin = a.segment_begins[block.first_segment];
-  const auto* x = static_cast<const typename Math::X*>(a.x) + token * padded;
+  const uint64_t block_begin = a.segment_begins[block.first_segment];
+  const auto* x = static_cast<const typename Math::X*>(a.x) + token * a.x_stride;
   for (uint64_t g = 0; g < kGroups<V>; ++g) {
-    F totals[kTokens][1][2] = {};
+    F totals[kTokens][1][2];
     const auto stored = [&](int t, int i) {
       return block.totals + (token + static_cast<uint64_t>(t)) * kPanel + g * kGroup<V> +
              static_cast<uint64_t>(i) * V::kLanes;
     };
-    if (!block.first) {
 #pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        totals[t][0][0] = V::load(stored(t, 0));
-        totals[t][0][1] = V::load(stored(t, 1));
-      }
+    for (int t = 0; t < kTokens; ++t) {
+      totals[t][0][0] = block.first ? V::set(0) : V::load(stored(t, 0));
+      totals[t][0][1] = block.first ? V::set(0) : V::load(stored(t, 1));
     }
     for (uint64_t s = block.first_segment; s < block.end_segment; ++s) {
       const uint64_t begin = a.segment_begins[s];

@@ -70,9 +70,12 @@ void convert(DType from, DType to, const std::byte* in, std::size_t count, std::
 // know).
 bool any_nan(DType dtype, const std::byte* codes, std::size_t count) {
   const bool fnuz = dtype == DType::kF8E4M3FNUZ || dtype == DType::kF8E5M2FNUZ;
-  const unsigned mask = fnuz ? 0xFFu : 0x7Fu, nan = fnuz ? 0x80u : 0x7Fu;
-  unsigned found = 0;
-  for (std::size_t i = 0; i < count; ++i) found |= (std::to_integer<unsigned>(codes[i]) & mask) == nan ? 1u : 0u;
+  const std::uint8_t mask = fnuz ? 0xFF : 0x7F, nan = fnuz ? 0x80 : 0x7F;
+  std::uint8_t found = 0;  // bytes throughout, so that the compiler makes it bytes in vectors
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto code = static_cast<std::uint8_t>(static_cast<std::uint8_t>(codes[i]) & mask);
+    found = static_cast<std::uint8_t>(found | static_cast<std::uint8_t>(code == nan));
+  }
   return found != 0;
 }
 

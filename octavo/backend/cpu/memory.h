@@ -1,5 +1,8 @@
-// Zeroed memory at the beginning of a cache line. Large pieces take no physical page before they are written.
+// Zeroed memory at the beginning of a cache line. Large pieces take no physical page before they are written, and huge
+// pages where the system gives them: a weight is read from end to end for every token.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +17,7 @@ namespace octavo::cpu {
 class Memory {
  public:
   static constexpr std::uint64_t kAlignment = 64;
+  static constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 
   Memory() = default;
   // count * element bytes for `what` ("keys and values"), which stands in the error.
@@ -23,10 +27,18 @@ class Memory {
       return failure("{} need {} times {} bytes, more than any memory; use a smaller model or a shorter context", what,
                      count, element);
     }
-    // calloc, unlike aligned_alloc, gets untouched zero pages from the system. The tail lets a kernel read a vector
-    // that begins at the last element.
+    // Where huge pages are worth having, memory of its own; the tail lets a kernel read a vector that begins at the
+    // last element.
     Memory memory;
-    memory.base_.reset(std::calloc(padded, 1));
+    if (bytes >= kHugePage) {
+      void* pages = mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (pages != MAP_FAILED) {
+        static_cast<void>(madvise(pages, padded, MADV_HUGEPAGE));  // advice: without it all works as well
+        memory.base_ = {pages, Free{padded}};
+      }
+    } else {
+      memory.base_ = {std::calloc(padded, 1), Free{}};
+    }
     if (memory.base_ == nullptr) {
       return failure("{} need {} bytes, which the system does not give; free memory or use a smaller model or context",
                      what, bytes);
@@ -44,7 +56,14 @@ class Memory {
 
  private:
   struct Free {
-    void operator()(void* p) const { std::free(p); }
+    std::size_t mapped = 0;  // 0: by calloc
+    void operator()(void* p) const {
+      if (mapped == 0) {
+        std::free(p);
+      } else {
+        munmap(p, mapped);
+      }
+    }
   };
   std::unique_ptr<void, Free> base_;
   void* data_ = nullptr;
