@@ -3,6 +3,8 @@
 // The positions of a sequence are cut at multiples of kChunk. A query goes through the chunks it sees in order, with
 // the online softmax of flash attention: largest score m, sum l of e^(score - m), output o = sum of e^(score - m) v,
 // all rescaled where a chunk raises m. Scores add over the head's dimensions in order; o adds over positions in order.
+// After every kSplit positions that state is put aside and a new one begun; the states are merged in order. So the
+// parts of a long context can be computed at the same time, and give the same bits as one after the other.
 // So a query's result depends on its position alone, not on the queries that share the decoded chunk with it: prefill
 // and decode give the same bits. What a query may not see is never multiplied, not even by zero.
 #pragma once
@@ -18,29 +20,69 @@ struct AttentionScratch {
   float* keys;     // [head_dim, kChunk]
   float* values;   // [kChunk, padded head_dim]
   float* queries;  // [queries, padded head_dim]
-  float* outputs;  // [queries, padded head_dim]
   float* scores;   // [queries, kChunk]
-  float* largest;  // [queries]
-  float* sums;     // [queries]
+  // Of the split at hand, a query each: [o: padded head_dim | m | l].
+  float* states;
+  float* merged;  // of the splits before; the same
+  uint64_t state_stride;
+
+  // Inlined: what is compiled for one instruction set must not be called from another's file.
+  [[gnu::always_inline]] float* output(uint64_t query) const { return states + query * state_stride; }
+  [[gnu::always_inline]] float& largest(uint64_t query) const { return output(query)[state_stride - kPad]; }
+  [[gnu::always_inline]] float& sum(uint64_t query) const { return output(query)[state_stride - kPad + 1]; }
 };
 
 template <typename V>
 uint64_t attention_scratch(uint64_t head_dim) {
   const uint64_t padded = round_up<V>(head_dim, kPad);
-  return 2 * padded * kChunk + kMaxQueries * (2 * padded + kChunk + 2);
+  return 2 * padded * kChunk + kMaxQueries * (padded + kChunk + 2 * attention_state(head_dim));
 }
 
 template <typename V>
-AttentionScratch divide_scratch(float* scratch, uint64_t padded) {
+AttentionScratch divide_scratch(float* scratch, uint64_t head_dim) {
+  const uint64_t padded = round_up<V>(head_dim, kPad);
   AttentionScratch s{};
+  s.state_stride = attention_state(head_dim);
   s.keys = scratch;
   s.values = s.keys + padded * kChunk;
   s.queries = s.values + padded * kChunk;
-  s.outputs = s.queries + kMaxQueries * padded;
-  s.scores = s.outputs + kMaxQueries * padded;
-  s.largest = s.scores + kMaxQueries * kChunk;
-  s.sums = s.largest + kMaxQueries;
+  s.scores = s.queries + kMaxQueries * padded;
+  s.states = s.scores + kMaxQueries * kChunk;
+  s.merged = s.states + kMaxQueries * s.state_stride;
   return s;
+}
+
+template <typename V>
+void clear_state(float* state, uint64_t stride) {
+  for (uint64_t i = 0; i < stride; i += V::kLanes) V::store(state + i, V::set(0));
+  state[stride - kPad] = kMinusInfinity;
+}
+
+template <typename V>
+void copy_state(const float* from, uint64_t stride, float* to) {
+  for (uint64_t i = 0; i < stride; i += V::kLanes) V::store(to + i, V::load(from + i));
+}
+
+// Adds what a later split found to what the ones before did. A query that saw nothing of a split has l = 0.
+template <typename V>
+void merge_state(const float* state, uint64_t stride, float* merged) {
+  const uint64_t m = stride - kPad, l = m + 1;
+  if (state[l] == 0) return;
+  if (merged[l] == 0) {
+    copy_state<V>(state, stride, merged);
+    return;
+  }
+  const float top = merged[m] > state[m] ? merged[m] : state[m];
+  float factors[V::kLanes];
+  V::store(factors, exp<V>(V::set(merged[m]) - V::set(top)));
+  const float before = factors[0];
+  V::store(factors, exp<V>(V::set(state[m]) - V::set(top)));
+  const float now = factors[0];
+  for (uint64_t i = 0; i < m; i += V::kLanes) {
+    V::store(merged + i, V::load(merged + i) * V::set(before) + V::load(state + i) * V::set(now));
+  }
+  merged[l] = merged[l] * before + state[l] * now;
+  merged[m] = top;
 }
 
 // Decodes the positions [begin, end) of one chunk; begin is a multiple of kChunk or what a window leaves of it.
@@ -122,7 +164,7 @@ void softmax_step(const AttentionArgs& a, const AttentionScratch& s, uint64_t qu
   for (uint64_t i = 0; i < kChunk; i += V::kLanes) V::store(scores + i, V::load(scores + i) * k_factor * scale);
   for (uint64_t i = 0; i < begin; ++i) scores[i] = kMinusInfinity;
   for (uint64_t i = end; i < kChunk; ++i) scores[i] = kMinusInfinity;
-  F top = V::set(s.largest[query]);
+  F top = V::set(s.largest(query));
   for (uint64_t i = 0; i < kChunk; i += V::kLanes) top = max<V>(top, V::load(scores + i));
   const float largest = V::reduce_max(top);
   const F largest_lanes = V::set(largest);
@@ -133,12 +175,12 @@ void softmax_step(const AttentionArgs& a, const AttentionScratch& s, uint64_t qu
     sums += e;
   }
   float first[V::kLanes];
-  V::store(first, exp<V>(V::set(s.largest[query]) - largest_lanes));
+  V::store(first, exp<V>(V::set(s.largest(query)) - largest_lanes));
   const float rescale = first[0];
-  s.sums[query] = s.sums[query] * rescale + V::reduce_add(sums);
-  s.largest[query] = largest;
+  s.sum(query) = s.sum(query) * rescale + V::reduce_add(sums);
+  s.largest(query) = largest;
   if (rescale == 1.0f) return;  // the same bits
-  float* out = s.outputs + query * padded;
+  float* out = s.output(query);
   for (uint64_t d = 0; d < padded; d += V::kLanes) V::store(out + d, V::load(out + d) * V::set(rescale));
 }
 
@@ -152,8 +194,7 @@ void value_tile(const AttentionScratch& s, uint64_t query, uint64_t padded, uint
   for (int t = 0; t < kQueries; ++t) {
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
-      sums[t][i] =
-          V::load(s.outputs + (query + static_cast<uint64_t>(t)) * padded + d + static_cast<uint64_t>(i) * V::kLanes);
+      sums[t][i] = V::load(s.output(query + static_cast<uint64_t>(t)) + d + static_cast<uint64_t>(i) * V::kLanes);
     }
   }
   for (uint64_t p = begin; p < end; ++p) {
@@ -173,8 +214,7 @@ void value_tile(const AttentionScratch& s, uint64_t query, uint64_t padded, uint
   for (int t = 0; t < kQueries; ++t) {
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
-      V::store(s.outputs + (query + static_cast<uint64_t>(t)) * padded + d + static_cast<uint64_t>(i) * V::kLanes,
-               sums[t][i]);
+      V::store(s.output(query + static_cast<uint64_t>(t)) + d + static_cast<uint64_t>(i) * V::kLanes, sums[t][i]);
     }
   }
 }
@@ -194,8 +234,12 @@ void attention_over(const AttentionArgs& a, const AttentionScratch& s, uint64_t 
   const auto first_seen = [&](uint64_t position) {
     return a.window == 0 || position < a.window ? 0 : position - a.window + 1;
   };
-  const uint64_t end = a.position + a.tokens;  // after the last position that any query sees
-  for (uint64_t begin = first_seen(a.position); begin < end;) {
+  const uint64_t stop = a.position + a.tokens;  // after the last position that any query sees
+  const uint64_t first = first_seen(a.position), split_begin = a.first_split * kSplit;
+  const uint64_t begin_at = first > split_begin ? first : split_begin;
+  const uint64_t splits = (stop - split_begin + kSplit - 1) / kSplit;
+  const uint64_t end = a.splits < splits ? split_begin + a.splits * kSplit : stop;
+  for (uint64_t begin = begin_at; begin < end;) {
     const uint64_t base = begin / kChunk * kChunk;
     const uint64_t chunk_end = end < base + kChunk ? end : base + kChunk;
     load_chunk<V, Load>(a, begin, chunk_end, padded, s);
@@ -215,30 +259,56 @@ void attention_over(const AttentionArgs& a, const AttentionScratch& s, uint64_t 
       if (h < a.group) add_values<V, 1>(s, t * a.group + h, padded, from - base, to - base);
     }
     begin = base + kChunk;
+    if (begin % kSplit != 0 && begin < end) continue;
+    const uint64_t split = base / kSplit - a.first_split;
+    for (query = 0; query < queries; ++query) {
+      if (a.states == nullptr) {
+        merge_state<V>(s.output(query), s.state_stride, s.merged + query * s.state_stride);
+      } else {
+        copy_state<V>(s.output(query), s.state_stride, a.states + (split * queries + query) * s.state_stride);
+      }
+      clear_state<V>(s.output(query), s.state_stride);
+    }
   }
+}
+
+// The output of a query from its merged state.
+template <typename V>
+void write_output(const AttentionArgs& a, uint64_t query, const float* state) {
+  using F = typename V::F;
+  const F sum = V::set(state[attention_state(a.head_dim) - kPad + 1]);
+  const F factor = V::set(a.v_factor);
+  float* to = a.out + query / a.group * a.out_stride + query % a.group * a.head_dim;
+  map<V>(state, a.head_dim, to, [&](uint64_t, F o) {
+    const F y = o / sum * factor;
+    return y;
+  });
 }
 
 template <typename V>
 void attention(const AttentionArgs& a, float* scratch) {
-  using F = typename V::F;
   const uint64_t padded = round_up<V>(a.head_dim, kPad);
-  const AttentionScratch s = divide_scratch<V>(scratch, padded);
-  for (uint64_t query = 0; query < a.tokens * a.group; ++query) {
+  const AttentionScratch s = divide_scratch<V>(scratch, a.head_dim);
+  const uint64_t queries = a.tokens * a.group;
+  for (uint64_t query = 0; query < queries; ++query) {
     const float* from = a.q + query / a.group * a.q_stride + query % a.group * a.head_dim;
     __builtin_memcpy(s.queries + query * padded, from, a.head_dim * sizeof(float));
-    for (uint64_t d = 0; d < padded; ++d) s.outputs[query * padded + d] = 0;
-    s.largest[query] = kMinusInfinity;
-    s.sums[query] = 0;
+    clear_state<V>(s.output(query), s.state_stride);
+    clear_state<V>(s.merged + query * s.state_stride, s.state_stride);
   }
   visit_element<V>(a.element, [&]<typename Load>() { attention_over<V, Load>(a, s, padded); });
-  for (uint64_t query = 0; query < a.tokens * a.group; ++query) {
-    const F sum = V::set(s.sums[query]);
-    const F factor = V::set(a.v_factor);
-    float* to = a.out + query / a.group * a.out_stride + query % a.group * a.head_dim;
-    map<V>(s.outputs + query * padded, a.head_dim, to, [&](uint64_t, F o) {
-      const F y = o / sum * factor;
-      return y;
-    });
+  if (a.states != nullptr) return;
+  for (uint64_t query = 0; query < queries; ++query) write_output<V>(a, query, s.merged + query * s.state_stride);
+}
+
+// Merges [splits, queries, attention_state] in place, in order, and writes outputs.
+template <typename V>
+void merge_attention(const AttentionArgs& a, uint64_t splits) {
+  const uint64_t stride = attention_state(a.head_dim), queries = a.tokens * a.group;
+  for (uint64_t query = 0; query < queries; ++query) {
+    float* merged = a.states + query * stride;
+    for (uint64_t i = 1; i < splits; ++i) merge_state<V>(merged + i * queries * stride, stride, merged);
+    write_output<V>(a, query, merged);
   }
 }
 

@@ -124,7 +124,10 @@ class CpuBackend : public backend::Backend {
     const SequenceRows* sequence = nullptr;
     std::uint64_t first = 0, tokens = 0;  // of the sequence's rows in this call
     std::uint64_t kv_head = 0, first_head = 0, heads = 0;
+    // Some splits of its context, whose states lie at states_ + `states`; all of them where there is one thread enough.
+    std::uint64_t first_split = 0, splits = kAllSplits, states = 0;
   };
+  static constexpr std::uint64_t kAllSplits = ~std::uint64_t{0};
 
   bool rounds() const { return options_.compute == Compute::kBF16; }
   // body(i, worker) for i in [0, count), in threads if count * cost is worth it.
@@ -146,11 +149,17 @@ class CpuBackend : public backend::Backend {
   const EncodeKernels& encode_;
   ThreadPool pool_;
   std::vector<Memory> scratch_;  // one a thread
-  Memory inputs_;                // [kMaxTokens, padded K + kInputSpread], FP32 or BF16: the inputs of linear layers in tiles
-  Memory input_scales_;          // [kMaxTokens, scales of a token]
+  Memory inputs_;        // [kMaxTokens, padded K + kInputSpread], FP32 or BF16: the inputs of linear layers in tiles
+  Memory input_scales_;  // [kMaxTokens, scales of a token]
   std::vector<std::uint64_t> token_tiles_;
   std::vector<LinearPart> linear_parts_;
+  void split_attention(const AttentionShape& shape);
+  AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
+                               const CpuKvCache& cache, CpuActivations& out);
+
   std::vector<AttentionPart> attention_parts_;
+  std::vector<AttentionPart> divided_parts_;  // parts whose splits were computed apart
+  Memory states_;
 };
 
 // ---- memory
@@ -438,29 +447,75 @@ void CpuBackend::attention(Matrix q, std::span<const SequenceRows> sequences, co
     }
     work += sequence.count * (sequence.position + sequence.count) * q.cols;
   }
+  split_attention(shape);
   // Every share takes each n-th part, because later tokens have more to see.
   const std::uint64_t shares = work < kWorthThreads ? 1 : kShares * static_cast<std::uint64_t>(pool_.threads());
   pool_.run(shares, [&](std::size_t share, int worker) {
     for (std::size_t i = share; i < attention_parts_.size(); i += shares) {
-      const AttentionPart& part = attention_parts_[i];
-      AttentionArgs a = from.args(layer, part.kv_head);
-      const std::uint64_t row = part.sequence->row + part.first;
-      a.q = q.data + row * q.stride + part.first_head * shape.head_dim;
-      a.q_stride = q.stride;
-      a.out = to.row(row) + part.first_head * shape.head_dim;
-      a.out_stride = to.stride();
-      a.group = part.heads;
-      a.scale = shape.scale;
-      a.window = shape.window;
-      a.blocks = part.sequence->blocks.data();
-      a.position = part.sequence->position + part.first;
-      a.tokens = part.tokens;
-      kernels_.attention(a, scratch(worker));
+      kernels_.attention(attention_args(attention_parts_[i], q, shape, layer, from, to), scratch(worker));
     }
+  });
+  pool_.run(divided_parts_.size(), [&](std::size_t i, int) {
+    kernels_.merge_attention(attention_args(divided_parts_[i], q, shape, layer, from, to), divided_parts_[i].splits);
   });
   for (std::uint64_t r = 0; to.stride() != to.cols() && r < to.rows(); ++r) {
     std::fill(to.row(r) + to.cols(), to.row(r) + to.stride(), 0.0f);
   }
+}
+
+// Where there are fewer parts than threads, long contexts are divided: one part a run of splits.
+void CpuBackend::split_attention(const AttentionShape& shape) {
+  divided_parts_.clear();
+  const auto threads = static_cast<std::uint64_t>(pool_.threads());
+  if (attention_parts_.size() >= threads) return;
+  const auto splits_of = [](const AttentionPart& part) {
+    return ceil_div(part.sequence->position + part.first + part.tokens, kSplit);
+  };
+  std::uint64_t splits = 0, floats = 0;
+  for (AttentionPart& part : attention_parts_) {
+    part.states = floats;
+    floats += splits_of(part) * part.tokens * part.heads * attention_state(shape.head_dim);
+    splits += splits_of(part);
+  }
+  if (splits == attention_parts_.size()) return;
+  if (states_.size() < floats * sizeof(float)) {
+    auto memory = Memory::create(floats, sizeof(float), "the states of divided contexts");
+    if (!memory.ok()) return;  // undivided takes longer and gives the same
+    states_ = std::move(memory).value();
+  }
+  std::fill_n(states_.floats(), floats, 0.0f);
+  divided_parts_.swap(attention_parts_);
+  attention_parts_.clear();
+  const std::uint64_t run = std::max<std::uint64_t>(1, splits / (kShares * threads));
+  for (AttentionPart& part : divided_parts_) {
+    part.splits = splits_of(part);
+    for (std::uint64_t first = 0; first < part.splits; first += run) {
+      attention_parts_.push_back(part);
+      attention_parts_.back().first_split = first;
+      attention_parts_.back().splits = std::min(run, part.splits - first);
+      attention_parts_.back().states += first * part.tokens * part.heads * attention_state(shape.head_dim);
+    }
+  }
+}
+
+AttentionArgs CpuBackend::attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape,
+                                         std::uint64_t layer, const CpuKvCache& cache, CpuActivations& out) {
+  AttentionArgs a = cache.args(layer, part.kv_head);
+  const std::uint64_t row = part.sequence->row + part.first;
+  a.q = q.data + row * q.stride + part.first_head * shape.head_dim;
+  a.q_stride = q.stride;
+  a.out = out.row(row) + part.first_head * shape.head_dim;
+  a.out_stride = out.stride();
+  a.group = part.heads;
+  a.scale = shape.scale;
+  a.window = shape.window;
+  a.blocks = part.sequence->blocks.data();
+  a.position = part.sequence->position + part.first;
+  a.tokens = part.tokens;
+  a.first_split = part.first_split;
+  a.splits = part.splits;
+  if (part.splits != kAllSplits) a.states = states_.floats() + part.states;
+  return a;
 }
 
 }  // namespace

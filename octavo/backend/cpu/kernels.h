@@ -54,8 +54,9 @@ struct LinearArgs {
   const float* bias = nullptr;  // [panels * kPanel], or null
 
   // The inputs, FP32 or BF16 (Kernels::bf16_inputs), in tiles of at most Kernels::tile_tokens tokens: tile i has the
-  // tokens [token_tiles[i], token_tiles[i + 1]) and lies at token_tiles[i] * padded K as [padded K / 2, its tokens, 2].
+  // tokens [token_tiles[i], token_tiles[i + 1]) and lies at token_tiles[i] * x_stride as [padded K / 2, its tokens, 2].
   const void* x = nullptr;
+  std::uint64_t x_stride = 0;  // elements of a token, at least padded K
   const std::uint64_t* token_tiles = nullptr;
   std::uint64_t tiles = 0;
   const float* x_segment_scales = nullptr;  // [tokens, segments], or null
@@ -65,10 +66,11 @@ struct LinearArgs {
   std::uint64_t out_stride = 0;
   bool add = false;  // to what is there
 };
-// Tokens of one call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second cache.
+// Tokens of one call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second
+// cache.
 inline constexpr std::uint64_t kMaxTokens = 512;
-// Elements that a token's inputs should have beyond padded K: with a power of two from tile to tile, the same elements of
-// all tokens would fall on few sets of the caches.
+// Elements that a token's inputs should have beyond padded K: with a power of two from tile to tile, the same elements
+// of all tokens would fall on few sets of the caches.
 inline constexpr std::uint64_t kInputSpread = 272;
 inline constexpr std::uint64_t kMaxSegment = 256;  // elements of K
 
@@ -95,10 +97,23 @@ struct AttentionArgs {
   const std::int32_t* blocks = nullptr;
   std::uint64_t position = 0;  // of the first token
   std::uint64_t tokens = 0;    // tokens * group <= kMaxQueries
+
+  // Of the splits of the sequence, the first and how many to compute. With `states`, what each comes to goes there,
+  // [splits, queries, attention_state], for merge_attention; they must be zero before: a split that no query sees is
+  // left so. Else all is merged and goes to `out`.
+  std::uint64_t first_split = 0, splits = ~std::uint64_t{0};
+  float* states = nullptr;
 };
 inline constexpr std::uint64_t kKeyGroup = 16;    // tokens
 inline constexpr std::uint64_t kChunk = 64;       // positions that share one step of the online softmax
 inline constexpr std::uint64_t kMaxQueries = 32;  // query heads times tokens of one call
+// Positions after which the online softmax begins anew, so that they can be computed apart.
+inline constexpr std::uint64_t kSplit = 1024;
+static_assert(kSplit % kChunk == 0);
+// Floats of a query's state: its output so far, padded; then largest score, sum, padding.
+[[gnu::always_inline]] constexpr std::uint64_t attention_state(std::uint64_t head_dim) {
+  return (head_dim + kPad - 1) / kPad * kPad + kPad;
+}
 
 struct Kernels {
   // Of linear(): whether it multiplies BF16, and how many tokens it takes at once.
@@ -113,6 +128,8 @@ struct Kernels {
   void (*decode)(Element element, const float* table, const std::byte* in, std::uint64_t count, float* out);
 
   void (*attention)(const AttentionArgs& args, float* scratch);
+  // The outputs from [splits, queries, attention_state].
+  void (*merge_attention)(const AttentionArgs& args, std::uint64_t splits);
 
   // The rest works on one row. `out` of those that write activations has room up to a multiple of kPad, made zero.
   void (*rms_norm)(const float* x, const float* weight, std::uint64_t count, float eps, float* out);

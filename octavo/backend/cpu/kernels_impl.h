@@ -18,6 +18,7 @@ Kernels kernels() {
   k.linear = linear<V>;
   k.decode = decode<V>;
   k.attention = attention<V>;
+  k.merge_attention = merge_attention<V>;
   k.rms_norm = rms_norm<V>;
   k.norm_heads = norm_heads<V>;
   k.rope_heads = rope_heads<V>;

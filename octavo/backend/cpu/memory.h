@@ -37,7 +37,7 @@ class Memory {
         memory.base_ = {pages, Free{padded}};
       }
     } else {
-      memory.base_ = {std::calloc(padded, 1), Free{}};
+      memory.base_ = {std::calloc(padded, 1), Free{0}};
     }
     if (memory.base_ == nullptr) {
       return failure("{} need {} bytes, which the system does not give; free memory or use a smaller model or context",
@@ -56,7 +56,7 @@ class Memory {
 
  private:
   struct Free {
-    std::size_t mapped = 0;  // 0: by calloc
+    std::size_t mapped;  // 0: by calloc
     void operator()(void* p) const {
       if (mapped == 0) {
         std::free(p);
@@ -65,7 +65,7 @@ class Memory {
       }
     }
   };
-  std::unique_ptr<void, Free> base_;
+  std::unique_ptr<void, Free> base_{nullptr, Free{0}};
   void* data_ = nullptr;
   std::uint64_t size_ = 0;
 };
