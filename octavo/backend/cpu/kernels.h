@@ -68,7 +68,7 @@ struct LinearArgs {
 };
 // Tokens of one call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second
 // cache.
-inline constexpr std::uint64_t kMaxTokens = 512;
+inline constexpr std::uint64_t kMaxTokens = 256;
 // Elements that a token's inputs should have beyond padded K: with a power of two from tile to tile, the same elements
 // of all tokens would fall on few sets of the caches.
 inline constexpr std::uint64_t kInputSpread = 272;
