@@ -11,6 +11,7 @@
 #include "cli/model_options.h"
 #include "octavo/base/machine.h"
 #include "octavo/base/memory.h"
+#include "octavo/base/placement.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/model/synthetic.h"
@@ -63,7 +64,8 @@ Json limits_json(const engine::BenchRun& run) {
               {"bf16_gflop_per_s", Json()},
               {"fma_gflop_per_s", l.fma_gflop_per_s.median},
               {"peak", run.peak},
-              {"dram_bytes", run.dram_bytes}};
+              {"dram_bytes", run.dram_bytes},
+              {"cache_bytes", run.cache_bytes}};
   if (l.bf16_gflop_per_s) {
     out["bf16_gflop_per_s"] = l.bf16_gflop_per_s->median;
     spread["bf16_gflop_per_s"] = spread_json(*l.bf16_gflop_per_s);
@@ -129,7 +131,12 @@ std::string run_text(const engine::BenchRun& run, bool synthetic) {
   out += fmt::format("limits, measured in turn with the tests: DRAM read {} GB/s, FP32 FMA {} GFLOP/s",
                      range_text(l.dram_gb_per_s, 1), range_text(l.fma_gflop_per_s, 0));
   if (l.bf16_gflop_per_s) out += fmt::format(", BF16 dot products {} GFLOP/s", range_text(*l.bf16_gflop_per_s, 0));
-  return out + "\n";
+  out += "\n";
+  if (run.dram_bytes < 2 * run.cache_bytes) {
+    out += fmt::format("beware: the memory read ({}) is not much larger than the largest cache ({}): DRAM is slower\n",
+                       human_bytes(run.dram_bytes), human_bytes(run.cache_bytes));
+  }
+  return out;
 }
 
 // One line on a terminal, redrawn; nothing elsewhere.
@@ -164,8 +171,9 @@ Status check(const BenchCommand& o) {
 Outcome run(BenchCommand o) {
   OCTAVO_TRY(check(o));
   if (o.model.quantization == "none") o.model.quantization.clear();
-  if (o.threads.empty()) o.threads = {worker_count(0)};
+  const std::vector<int> allowed = allowed_cpus();
   OCTAVO_ASSIGN(engine::RunnerOptions options, runner_options(o.model));
+  if (o.threads.empty()) o.threads = {worker_count(0)};
   engine::size_runner(o.bench, options);
   std::optional<model::DecoderConfig> shape;
   if (!o.synthetic.empty()) {
@@ -173,6 +181,7 @@ Outcome run(BenchCommand o) {
   }
   const auto open = [&](int threads) -> Result<engine::Runner> {
     engine::RunnerOptions own = options;
+    OCTAVO_TRY(place_process(o.model, threads, allowed));
     own.load.threads = threads;
     if (shape) return engine::open_synthetic_runner(*shape, own);
     OCTAVO_ASSIGN(engine::RunnerFolder folder, read_model_folder(o.model, "bench"));
@@ -186,8 +195,8 @@ Outcome run(BenchCommand o) {
       const auto progress = [&](std::string_view what) {
         line.show(fmt::format("{} thread{}: {}", threads, threads == 1 ? "" : "s", what));
       };
-      OCTAVO_ASSIGN(engine::BenchRun done,
-                    engine::run_bench(open, options.load.isa, threads, largest_cache_bytes(), o.bench, progress));
+      OCTAVO_ASSIGN(engine::BenchRun done, engine::run_bench(open, options.load.isa, threads,
+                                                             read_machine().largest_cache(), o.bench, progress));
       runs.push_back(std::move(done));
     }
   }
@@ -211,6 +220,7 @@ void add_bench(CLI::App& app, Action& action) {
                                   "octavo bench --synthetic llama3.2-1b --quantization fp8_block --threads 1,2");
   add_model_options(*command, o.model);
   command->get_option("MODEL")->required(false);
+  command->remove_option(command->get_option("--context"));  // the tests say how long
   command
       ->add_option("--synthetic", o.synthetic,
                    fmt::format("random weights in the shape of a published model instead of MODEL: {}",
@@ -232,6 +242,14 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("--repetitions", o.bench.repetitions, "of each test; their median, least and most (default 3)")
       ->check(CLI::Range(1, kMostRepetitions))
       ->option_text("N")
+      ->group("Tests");
+  command
+      ->add_option(
+          "--probe-memory", o.bench.probe_bytes,
+          "memory that the DRAM measurement reads, such as 512MiB (default: four times the largest cache, 1 to "
+          "8 GiB)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->option_text("SIZE")
       ->group("Tests");
   add_common_options(*command, o.model.common);
   // Here it is a list: the whole measurement runs once for each number.

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "octavo/base/text.h"
+#include "octavo/model/synthetic.h"
 #include "octavo/quant/online.h"
 #include "octavo/quant/spec.h"
 #include "octavo/verify/verify.h"
@@ -28,6 +29,7 @@ std::vector<std::string> values(const CLI::Option& option) {
   const std::string name = option.get_lnames().empty() ? "" : option.get_lnames().front();
   if (name == "scheme") return quant::scheme_names();
   if (name == "quantization") return quant::online_names();
+  if (name == "synthetic") return model::synthetic_names();
   std::vector<std::string> out;
   if (name == "format") {
     for (const auto format : {quant::OutputFormat::kFp8, quant::OutputFormat::kCompressedTensors}) {

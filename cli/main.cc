@@ -107,6 +107,7 @@ int run(int argc, char** argv) {
   add_chat(app, action);
   add_score(app, action);
   add_bench(app, action);
+  add_doctor(app, action);
   add_config(app, action);
   add_completion(app, action);
 

@@ -8,6 +8,8 @@
 #include "cli/model_source.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/cpu.h"
+#include "octavo/base/machine.h"
+#include "octavo/base/placement.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/dialect/vllm.h"
@@ -147,10 +149,41 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       ->check(CLI::Range(std::uint64_t{1}, kMostContext))
       ->option_text("N")
       ->group("Run");
+  command
+      .add_option(
+          "--cpu-affinity", o.cpu_affinity,
+          "CPUs to run on: off (default: where the system puts it), auto (one a core first, as many as threads) "
+          "or a list such as 0-3,8")
+      ->option_text("LIST")
+      ->group("Run");
+  command
+      .add_option("--numa", o.numa,
+                  "where memory lies: local (default: at the node that writes it first) or interleave")
+      ->check(CLI::IsMember({"local", "interleave"}))
+      ->option_text("NAME")
+      ->group("Run");
+}
+
+Status place_process(const ModelOptions& o, int threads, const std::vector<int>& allowed) {
+  if (o.numa == "interleave") OCTAVO_TRY(interleave_memory().context("--numa interleave"));
+  if (o.cpu_affinity == "off") return {};
+  std::vector<int> cpus = allowed;
+  if (o.cpu_affinity == "auto") {
+    if (cpus.empty()) return failure("--cpu-affinity auto: the system does not say which CPUs there are");
+    if (threads > 0) cpus = one_per_core(cpus, threads);
+  } else {
+    auto list = parse_cpu_list(o.cpu_affinity);
+    if (!list) {
+      return usage_error("--cpu-affinity {}: must be off, auto or CPUs as in 0-3,8", printable(o.cpu_affinity));
+    }
+    cpus = std::move(*list);
+  }
+  return run_on_cpus(cpus).context(fmt::format("--cpu-affinity {}", o.cpu_affinity));
 }
 
 Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
   engine::RunnerOptions out;
+  OCTAVO_TRY(place_process(o, o.common.threads, allowed_cpus()));
   OCTAVO_ASSIGN(const auto foreign, foreign_meaning(o));
   OCTAVO_ASSIGN(out.load.quantize, online_spec(o, foreign));
   OCTAVO_ASSIGN(out.load.isa, select_isa());

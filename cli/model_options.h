@@ -20,11 +20,16 @@ struct ModelOptions {
   std::string quantization_config, from, worker;
   KeepOptions keep;
   std::uint64_t context = 0;
+  std::string cpu_affinity = "off", numa = "local";
 };
 // MODEL and the options; not those of CommonOptions.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
-// The options as the engine's, with the cross-checks. Usage errors.
+// --cpu-affinity and --numa, for this thread and those it makes from now on: before anything large is allocated or a
+// thread is made. "auto" takes `threads` (0: all) of `allowed`, the CPUs this process could run on when it began.
+Status place_process(const ModelOptions& options, int threads, const std::vector<int>& allowed);
+
+// The options as the engine's, with the cross-checks: usage errors. Places the process.
 Result<engine::RunnerOptions> runner_options(const ModelOptions& options);
 
 // The folder that MODEL names (cli/model_source.h), read up to its weights.

@@ -292,7 +292,10 @@ Result<BenchRun> run_bench(const OpenRunner& open, Isa isa, int threads, std::ui
   out.precision = runner.describe();
   out.resident_bytes = runner.model->report.resident_bytes();
   out.threads = threads;
-  OCTAVO_ASSIGN(cpu::Limits limits, cpu::Limits::create({isa, threads, cache_bytes, available_memory() / kLimitShare}));
+  std::uint64_t most = available_memory() / kLimitShare;
+  if (options.probe_bytes != 0) most = std::min(most, options.probe_bytes);
+  OCTAVO_ASSIGN(cpu::Limits limits, cpu::Limits::create({isa, threads, cache_bytes, most}));
+  out.cache_bytes = cache_bytes;
   out.dram_bytes = limits.dram_bytes();
   OCTAVO_TRY(Bench(runner, limits, isa, options, progress).run(out));
   return out;

@@ -44,6 +44,7 @@ struct BenchOptions {
   std::uint64_t generate = 128;                     // tokens of the decode test; 0: no decode tests
   std::vector<std::uint64_t> batches = {1, 8, 32};  // sequences that decode together, a test each
   int repetitions = 3;                              // at least 1
+  std::uint64_t probe_bytes = 0;                    // that the measurement of memory reads; 0: cpu::dram_probe_bytes()
 };
 // Steps of the decode test of a batch: `generate` alone; fewer of a batch, as each brings more tokens.
 std::uint64_t decode_steps(const BenchOptions& options, std::uint64_t batch);
@@ -53,7 +54,7 @@ void size_runner(const BenchOptions& options, RunnerOptions& runner);
 // The limits, sampled before and after every repetition.
 struct LimitSpreads {
   Spread dram_gb_per_s, fma_gflop_per_s;
-  std::optional<Spread> bf16_gflop_per_s;  // where the instruction set has BF16 dot products
+  std::optional<Spread> bf16_gflop_per_s;  // where the machine has BF16 dot products
 };
 
 // What bounds a test of a roofline: its bytes at the DRAM rate or its FLOPs at the peak that its kernels use.
@@ -79,7 +80,8 @@ struct BenchRun {
   std::uint64_t resident_bytes = 0;  // of weights
   std::string peak;                  // of the kernels in use: "bf16" (BF16 dot products) or "fma" (FP32 multiply-adds)
   LimitSpreads limits;
-  std::uint64_t dram_bytes = 0;  // that the probe of memory read
+  std::uint64_t cache_bytes = 0;  // of the largest cache; 0: unknown
+  std::uint64_t dram_bytes = 0;   // that the probe of memory read
   std::vector<BenchTest> tests;
 
   const BenchTest* prefill() const;  // null where not measured

@@ -86,7 +86,10 @@ std::uint64_t dram_probe_bytes(std::uint64_t cache_bytes, std::uint64_t most_byt
 }
 
 struct Limits::State {
-  explicit State(const LimitOptions& options) : kernels(limit_kernels(options.isa)), pool(options.threads) {}
+  explicit State(const LimitOptions& options)
+      : kernels(limit_kernels(options.isa)),
+        bf16_kernels(limit_kernels(has_isa(Isa::kAvx512Bf16) ? Isa::kAvx512Bf16 : Isa::kScalar)),
+        pool(options.threads) {}
 
   // Calls body(task) for `tasks` tasks; the seconds of the fastest of kRounds rounds.
   template <typename Body>
@@ -123,6 +126,7 @@ struct Limits::State {
   }
 
   const LimitKernels& kernels;
+  const LimitKernels& bf16_kernels;  // whose bf16 may be null
   ThreadPool pool;
   Pages pages;
   std::atomic<std::uint64_t> sink{0};
@@ -147,7 +151,7 @@ Result<Limits> Limits::create(const LimitOptions& options) {
 
 int Limits::threads() const { return state_->pool.threads(); }
 std::uint64_t Limits::dram_bytes() const { return state_->pages.bytes(); }
-bool Limits::has_bf16() const { return state_->kernels.bf16 != nullptr; }
+bool Limits::has_bf16() const { return state_->bf16_kernels.bf16 != nullptr; }
 
 double Limits::dram_read_gb_per_s() {
   State& s = *state_;
@@ -161,7 +165,7 @@ double Limits::fma_gflop_per_s() { return state_->compute(state_->kernels.fma, s
 
 double Limits::bf16_gflop_per_s() {
   if (!has_bf16()) return 0;
-  return state_->compute(state_->kernels.bf16, state_->kernels.bf16_flops);
+  return state_->compute(state_->bf16_kernels.bf16, state_->bf16_kernels.bf16_flops);
 }
 
 }  // namespace octavo::cpu

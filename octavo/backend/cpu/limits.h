@@ -35,10 +35,10 @@ class Limits {
 
   int threads() const;
   std::uint64_t dram_bytes() const;  // that a round reads
-  bool has_bf16() const;             // the instruction set has dot products of BF16
+  bool has_bf16() const;             // the machine has AVX-512's dot products of BF16, whatever `isa` is
 
   double dram_read_gb_per_s();  // 10^9 bytes a second, all threads together
-  double fma_gflop_per_s();     // FP32 multiply-adds, two operations each
+  double fma_gflop_per_s();     // FP32 multiply-adds of `isa`, two operations each
   double bf16_gflop_per_s();    // 0 without has_bf16()
 
  private:
