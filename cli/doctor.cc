@@ -96,9 +96,9 @@ std::string diagnosis_text(const engine::Diagnosis& d) {
                              count(m.numa_nodes, "NUMA node")));
   line("huge pages", fmt::format("transparent: {}", known(m.huge_pages)));
   line("clock", fmt::format("governor {}", known(m.governor)));
-  line("container",
-       fmt::format("CPUs {}, memory {}", m.group_cpus ? fmt::format("{:.1f}", *m.group_cpus) : "without limit",
-                   m.group_memory ? human_bytes(*m.group_memory) : "without limit"));
+  const std::string no_limit = m.groups ? "without limit" : kUnknown;
+  line("container", fmt::format("CPUs {}, memory {}", m.group_cpus ? fmt::format("{:.1f}", *m.group_cpus) : no_limit,
+                                m.group_memory ? human_bytes(*m.group_memory) : no_limit));
   line("threads", fmt::format("{} unless --threads says otherwise", d.threads));
   for (const engine::MeasuredLimits& l : d.limits) {
     std::string text = fmt::format("{} thread{}: DRAM read {:.1f} GB/s, FP32 FMA ({}) {:.0f} GFLOP/s", l.threads,

@@ -63,6 +63,7 @@ void read_groups(const fs::path& root, Machine& out) {
   for (const std::string_view line : split(self, '\n')) {
     const std::vector<std::string_view> parts = split(line, ':');
     if (parts.size() < 3 || !parts[2].starts_with('/')) continue;
+    out.groups = true;
     const std::vector<std::string_view> controllers = split(parts[1], ',');
     const auto has = [&](std::string_view name) {
       return std::find(controllers.begin(), controllers.end(), name) != controllers.end();

@@ -27,7 +27,8 @@ struct Machine {
   std::string huge_pages;  // transparent ones: "always", "madvise", "never"; "": unknown
   std::optional<int> numa_nodes;
   std::string governor;  // of the first processor's clock: "performance", ...; "": unknown
-  // What the control groups of this process (containers) allow; nullopt: no limit, or unknown.
+  // What the control groups of this process (containers) allow; nullopt: no limit, or, without `groups`, unknown.
+  bool groups = false;  // the system says which they are
   std::optional<double> group_cpus;
   std::optional<std::uint64_t> group_memory;
 

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "octavo/base/placement.h"
+
 namespace octavo {
 namespace {
 
@@ -26,7 +28,8 @@ Status guarded(const Work& work) {
 
 int worker_count(int requested) {
   if (requested > 0) return requested;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const std::size_t allowed = allowed_cpus().size();  // which hardware_concurrency() does not ask
+  return std::max(1, static_cast<int>(allowed > 0 ? allowed : std::thread::hardware_concurrency()));
 }
 
 Status run_workers(int threads, const std::function<Status(int worker)>& body) {

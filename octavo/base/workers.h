@@ -8,7 +8,7 @@
 
 namespace octavo {
 
-// Threads to use for `requested` (0 = one a hardware thread).
+// Threads to use for `requested` (0 = one a hardware thread that this process may run on).
 int worker_count(int requested);
 
 // Runs body(worker) for worker = 0 .. threads-1, each in its own thread (the last in the caller's), and joins. Where

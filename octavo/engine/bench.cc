@@ -117,7 +117,7 @@ Status Bench::decode(std::uint64_t batch, std::uint64_t steps, StepWork* work) {
 template <typename Once>
 Result<BenchTest> Bench::measure(BenchTest test, const Once& once) {
   std::vector<double> seconds, ratios;
-  LimitSample before = sample_limits();
+  LimitSample before = samples_.empty() ? sample_limits() : samples_.back();
   for (int repetition = 0; repetition < options_.repetitions; ++repetition) {
     if (progress_) progress_(fmt::format("{} {}/{}", test.name, repetition + 1, options_.repetitions));
     test.work = {};

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "octavo/base/placement.h"
+#include "octavo/base/workers.h"
 #include "tests/support/temp_dir.h"
 
 namespace octavo {
@@ -107,6 +108,7 @@ TEST(Machine, NothingThere) {
   EXPECT_EQ(m.huge_pages, "");
   EXPECT_EQ(m.numa_nodes, std::nullopt);
   EXPECT_EQ(m.governor, "");
+  EXPECT_FALSE(m.groups);
   EXPECT_EQ(m.group_cpus, std::nullopt);
   EXPECT_EQ(m.group_memory, std::nullopt);
 }
@@ -140,6 +142,7 @@ TEST(Machine, AWholeOne) {
   EXPECT_EQ(m.governor, "powersave");
   EXPECT_EQ(m.numa_nodes, 2);
   EXPECT_EQ(m.huge_pages, "never");
+  EXPECT_TRUE(m.groups);
   EXPECT_EQ(m.group_cpus, 2.5);
   EXPECT_EQ(m.group_memory, 1u << 30);
 }
@@ -180,7 +183,7 @@ TEST(Placement, CpusAreChosenOrRefused) {
   std::thread([&] {  // a thread's affinity is its own
     ASSERT_TRUE(run_on_cpus({before.back()}).ok());
     EXPECT_EQ(allowed_cpus(), Cpus{before.back()});
-    EXPECT_EQ(std::thread::hardware_concurrency(), 1u);
+    EXPECT_EQ(worker_count(0), 1);
     std::thread([&] { EXPECT_EQ(allowed_cpus(), Cpus{before.back()}); }).join();
     EXPECT_TRUE(run_on_cpus(before).ok()) << "wider again";
     for (const Cpus& wrong : {Cpus{before.front(), 8000}, Cpus{8000}, Cpus{100000}, Cpus{-1}}) {

@@ -21,7 +21,7 @@ constexpr int kRounds = 3;  // of a measurement: the best counts
 constexpr std::uint64_t kLeastDram = 1ull << 30, kMostDram = 8ull << 30;
 constexpr std::uint64_t kCaches = 4;           // times the largest cache
 constexpr std::uint64_t kPiece = 32ull << 20;  // of memory that a thread claims at a time
-constexpr double kComputeSeconds = 0.05;       // of a round of multiply-adds
+constexpr double kComputeSeconds = 0.03;       // of a round of multiply-adds
 constexpr std::size_t kShares = 8;             // that a thread claims of it, one after the other
 constexpr std::uint64_t kFirstRounds = 1 << 14;
 constexpr float kSeed = 0.5f;  // chains of s * 0.5 + 0.5 stay at 1
@@ -104,13 +104,15 @@ struct Limits::State {
     return seconds;
   }
 
-  double compute(float (*chains)(std::uint64_t, float), double flops) {
-    // As many rounds as take the time wanted, found by doubling.
-    std::uint64_t rounds = kFirstRounds;
-    for (double seconds = 0; seconds < kComputeSeconds / kShares; rounds *= 2) {
-      const auto start = Clock::now();
-      keep(chains(rounds, kSeed));
-      seconds = seconds_since(start);
+  // `rounds` is kept between calls: as many as take the time wanted, found by doubling.
+  double compute(float (*chains)(std::uint64_t, float), double flops, std::uint64_t& rounds) {
+    if (rounds == 0) {
+      double seconds = 0;
+      for (rounds = kFirstRounds; seconds < kComputeSeconds / kShares; rounds *= 2) {
+        const auto start = Clock::now();
+        keep(chains(rounds, kSeed));
+        seconds = seconds_since(start);
+      }
     }
     const std::size_t tasks = kShares * static_cast<std::size_t>(pool.threads());
     const double seconds = best(tasks, [&](std::size_t) { keep(chains(rounds, kSeed)); });
@@ -129,6 +131,7 @@ struct Limits::State {
   const LimitKernels& bf16_kernels;  // whose bf16 may be null
   ThreadPool pool;
   Pages pages;
+  std::uint64_t fma_rounds = 0, bf16_rounds = 0;  // of a task; 0: not yet known
   std::atomic<std::uint64_t> sink{0};
 };
 
@@ -161,11 +164,13 @@ double Limits::dram_read_gb_per_s() {
   return static_cast<double>(s.pages.bytes()) / seconds / 1e9;
 }
 
-double Limits::fma_gflop_per_s() { return state_->compute(state_->kernels.fma, state_->kernels.fma_flops); }
+double Limits::fma_gflop_per_s() {
+  return state_->compute(state_->kernels.fma, state_->kernels.fma_flops, state_->fma_rounds);
+}
 
 double Limits::bf16_gflop_per_s() {
   if (!has_bf16()) return 0;
-  return state_->compute(state_->bf16_kernels.bf16, state_->bf16_kernels.bf16_flops);
+  return state_->compute(state_->bf16_kernels.bf16, state_->bf16_kernels.bf16_flops, state_->bf16_rounds);
 }
 
 }  // namespace octavo::cpu
