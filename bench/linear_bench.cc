@@ -23,7 +23,7 @@ struct Size {
   std::uint64_t n, k;
 };
 constexpr Size kSizes[] = {{1536, 576}, {4096, 4096}};  // SmolLM2-135M's up projection; a layer beyond the second cache
-constexpr std::uint64_t kTokens[] = {1, 3, 8, 17, 128, 512};
+constexpr std::uint64_t kTokens[] = {1, 2, 3, 4, 5, 6, 8, 12, 17, 128, 513};
 
 struct Scheme {
   const char* name;

@@ -11,7 +11,7 @@ namespace {
 struct V {
   static constexpr std::size_t kLanes = 8;
   // Of 16 registers: 12 accumulators, 2 weights, 1 input.
-  static constexpr int kTileTokens = 6, kFewTokens = 4;
+  static constexpr int kTileTokens = 6, kFewTokens = 6;
   static constexpr int groups_at_once(int tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
   static constexpr int kTileQueries = 2;  // 8 accumulators, 4 keys, 1 value
   using F = __m256;

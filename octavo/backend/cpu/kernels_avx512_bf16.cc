@@ -23,6 +23,7 @@ struct Bf16Math {
   using F = V::F;
   using X = std::uint16_t;
   static constexpr int kTileTokens = 12;
+  static constexpr bool kStreamsBlocks = true;
   static constexpr int groups_at_once(int tokens) { return tokens <= 2 ? 4 : tokens <= 6 ? 2 : 1; }
   static constexpr std::uint64_t kLineBytes = kPair * kPanel * Line::kBytes;
   static constexpr std::uint64_t kGroupBytes = kLineBytes;

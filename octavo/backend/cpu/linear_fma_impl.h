@@ -56,6 +56,7 @@ struct FmaMath {
   using F = typename V::F;
   using X = float;
   static constexpr int kTileTokens = V::kTileTokens;
+  static constexpr bool kStreamsBlocks = false;
   static constexpr int groups_at_once(int tokens) { return V::groups_at_once(tokens); }
   static constexpr uint64_t kLineBytes = kPair * kPanel * Line::kBytes;
   static constexpr uint64_t kGroupBytes = kGroup<V> * Line::kBytes * (Line::kBytes == 4 ? 1 : kPair);
@@ -105,6 +106,7 @@ void decode_block(const LinearArgs& a, const Block& block, float* out) {
   const uint64_t begin = a.segment_begins[block.first_segment], end = a.segment_begins[block.end_segment];
   const std::byte* line = a.weight + block.panel * a.panel_bytes + begin / kPair * Math::kLineBytes;
   for (uint64_t k = begin; k < end; k += kPair, line += Math::kLineBytes, out += kPair * kPanel) {
+    for (uint64_t at = 0; at < Math::kLineBytes; at += kCacheLine) __builtin_prefetch(line + kAhead + at);
     for (uint64_t g = 0; g < kGroups<V>; ++g) {
       typename V::F even[2], odd[2];
       Line::load(line + g * Math::kGroupBytes, a.table, even, odd);

@@ -5,6 +5,7 @@
 //   kGroupBytes           of one group's part of it. A group is 2 * kLanes outputs, two accumulators.
 //   Weights, load(line, args)    a line of one group in registers
 //   add(sums, weights, x)        sums += both elements' products with x[0] and x[1]
+//   kStreamsBlocks               whether the weights of many tokens come from memory, not from a decoded block
 //   end(sums)                    after the last line of a segment: brings the lanes into the order of outputs
 //
 // Order of additions, whatever the number of tokens: an output's accumulator takes the elements of a segment in order
@@ -24,7 +25,7 @@ template <typename V>
 inline constexpr uint64_t kGroups = kPanel / kGroup<V>;  // of a panel
 
 // How far ahead of use a stream of weights is asked for, in bytes.
-inline constexpr uint64_t kAhead = 2048;
+inline constexpr uint64_t kAhead = 2048, kCacheLine = 64;
 
 // Where a group's outputs are.
 template <typename V>
@@ -34,8 +35,8 @@ struct Group {
   uint64_t output() const { return panel * kPanel + column; }
 };
 
-// sums[t][g] += x[t] . w[g] over `pairs` pairs of K. x: [pairs, kTokens, 2].
-template <typename Math, int kTokens, int kCount>
+// sums[t][g] += x[t] . w[g] over `pairs` pairs of K. x: [pairs, kTokens, 2]. kStream: the weights come from memory.
+template <typename Math, bool kStream, int kTokens, int kCount>
 [[gnu::always_inline]] inline void tile(const LinearArgs& a, const typename Math::X* x,
                                         const std::byte* const (&w)[kCount], uint64_t pairs,
                                         typename Math::V::F (&sums)[kTokens][kCount][2]) {
@@ -44,7 +45,9 @@ template <typename Math, int kTokens, int kCount>
 #pragma GCC unroll 8
     for (int g = 0; g < kCount; ++g) {
       const std::byte* line = w[g] + i * Math::kLineBytes;
-      if constexpr (kTokens <= 4) __builtin_prefetch(line + kAhead);
+      if constexpr (kStream) {
+        for (uint64_t at = 0; at < Math::kGroupBytes; at += kCacheLine) __builtin_prefetch(line + kAhead + at);
+      }
       const typename Math::Weights weights = Math::load(line, a);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) Math::add(sums[t][g], weights, tokens + static_cast<uint64_t>(t) * kPair);
@@ -53,7 +56,7 @@ template <typename Math, int kTokens, int kCount>
 }
 
 // totals[t][g] += x[t] . w[g] of one segment * its scales. x and w: at the beginning of the segment.
-template <typename Math, int kTokens, int kCount>
+template <typename Math, bool kStream, int kTokens, int kCount>
 [[gnu::always_inline]] inline void add_segment(const LinearArgs& a, uint64_t token, uint64_t segment,
                                                const typename Math::X* x, const std::byte* const (&w)[kCount],
                                                uint64_t first_group,
@@ -61,7 +64,8 @@ template <typename Math, int kTokens, int kCount>
   using V = typename Math::V;
   using F = typename V::F;
   F sums[kTokens][kCount][2] = {};
-  tile<Math, kTokens, kCount>(a, x, w, (a.segment_begins[segment + 1] - a.segment_begins[segment]) / kPair, sums);
+  tile<Math, kStream, kTokens, kCount>(a, x, w, (a.segment_begins[segment + 1] - a.segment_begins[segment]) / kPair,
+                                       sums);
 #pragma GCC unroll 8
   for (int g = 0; g < kCount; ++g) {
     const Group<V> group(first_group + static_cast<uint64_t>(g));
@@ -123,7 +127,7 @@ void add_groups(const LinearArgs& a, uint64_t first_group) {
     const std::byte* w[kCount];
 #pragma GCC unroll 8
     for (int g = 0; g < kCount; ++g) w[g] = from[g] + begin / kPair * Math::kLineBytes;
-    add_segment<Math, kTokens, kCount>(a, 0, s, x + begin * kTokens, w, first_group, totals);
+    add_segment<Math, true, kTokens, kCount>(a, 0, s, x + begin * kTokens, w, first_group, totals);
   }
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
@@ -181,7 +185,8 @@ void add_block(const LinearArgs& a, uint64_t token, const Block& block) {
     for (uint64_t s = block.first_segment; s < block.end_segment; ++s) {
       const uint64_t begin = a.segment_begins[s];
       const std::byte* w[1] = {block.weight + g * Math::kGroupBytes + (begin - block_begin) / kPair * Math::kLineBytes};
-      add_segment<Math, kTokens, 1>(a, token, s, x + begin * kTokens, w, block.panel * kGroups<V> + g, totals);
+      add_segment<Math, Math::kStreamsBlocks, kTokens, 1>(a, token, s, x + begin * kTokens, w,
+                                                          block.panel * kGroups<V> + g, totals);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {

@@ -18,8 +18,8 @@ namespace {
 struct V {
   static constexpr std::size_t kLanes = 16;
   // Of 32 registers: 24 accumulators, 4 weights, 1 input.
-  static constexpr int kTileTokens = 12, kFewTokens = 4;
-  static constexpr int groups_at_once(int tokens) { return tokens <= 2 ? 4 : 2; }
+  static constexpr int kTileTokens = 12, kFewTokens = 12;
+  static constexpr int groups_at_once(int tokens) { return tokens <= 2 ? 4 : tokens <= 5 ? 2 : 1; }
   static constexpr int kTileQueries = 6;  // 24 accumulators, 4 keys, 1 value
   using F = __m512;
   typedef std::int32_t I __attribute__((vector_size(64)));
