@@ -59,8 +59,10 @@ Outcome run(const Options& o) {
       o.out, s.architecture, s.tensors, o.dtype, types, human_bytes(s.source_bytes), human_bytes(s.output_bytes),
       s.seconds, read, written, human_bytes(peak_memory()));
   if (s.already_finished) human = fmt::format("{}: finished already; nothing to do\n", o.out);
+  human += missing_text(o.job, s.missing_parts, o.out);
   const Json json = {{"output", o.out},
                      {"already_finished", s.already_finished},
+                     {"missing_parts", s.missing_parts},
                      {"architecture", s.architecture},
                      {"name", printable(s.name)},
                      {"dtype", o.dtype},
@@ -92,7 +94,7 @@ void add_import(CLI::App& app, Action& action) {
       ->check(CLI::IsMember({"bf16", "f32", "f16"}))
       ->option_text("NAME")
       ->group("Numbers");
-  add_job_flags(*command, o.job, false);
+  add_job_flags(*command, o.job, true);
   add_common_options(*command, o.common);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
 }

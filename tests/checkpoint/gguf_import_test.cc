@@ -175,6 +175,43 @@ TEST_F(GgufImport, WindowsDoNotShow) {
   }
 }
 
+// Large models come in shards, which parts divide: the same tensors, and the same bytes however they were made.
+TEST_F(GgufImport, ShardsAndParts) {
+  const GgufBuilder builder = tiny_gguf();
+  ASSERT_TRUE(import(builder).ok());
+  const auto whole = Checkpoint::open(out());
+  ASSERT_TRUE(whole.ok());
+  GgufImportOptions options;
+  options.threads = 2;
+  options.shard_bytes = whole->data_bytes() / 4;
+  fs::rename(out(), dir_ / "whole");
+  ASSERT_TRUE(import(builder, options).ok());
+  const auto sharded = Checkpoint::open(out());
+  ASSERT_TRUE(sharded.ok()) << sharded.error().message;
+  EXPECT_GE(sharded->shards().size(), 4u);
+  EXPECT_TRUE(sharded->has_index());
+  EXPECT_EQ(sharded->index()->total_size, whole->data_bytes());
+  ASSERT_EQ(sharded->tensors().size(), whole->tensors().size());
+  const auto still = Checkpoint::open(dir_ / "whole");
+  for (const CheckpointTensor& tensor : still->tensors()) {
+    EXPECT_EQ(floats(*sharded, tensor.name), floats(*still, tensor.name)) << tensor.name;
+  }
+  fs::rename(out(), dir_ / "sharded");
+  for (std::uint32_t part = 1; part <= 3; ++part) {
+    options.job.folder.part = part;
+    options.job.folder.parts = 3;
+    const auto result = import_gguf(dir_ / "m.gguf", out(), options);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    EXPECT_EQ(result->missing_parts.size(), 3 - part);
+    EXPECT_EQ(fs::exists(out()), part == 3);
+  }
+  for (const auto& entry : fs::directory_iterator(dir_ / "sharded")) {
+    const std::string name = entry.path().filename();
+    if (name == "octavo.json") continue;
+    EXPECT_TRUE(test::read_file(out() / name) == test::read_file(entry.path())) << name;
+  }
+}
+
 TEST_F(GgufImport, QuantizedTensorsKeepTheirOrder) {
   // Q8_0 with scale 1: value = stored byte. Rows of q name themselves.
   GgufBuilder builder = tiny_gguf();

@@ -23,12 +23,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+struct ShardPlan {
+  std::string name, header;
+  std::uint64_t bytes = 0;  // header and data
+};
+
 // All of the folder but the weights' data.
 struct Plan {
   std::vector<TextFile> texts;
-  std::string header;  // of model.safetensors
+  std::vector<ShardPlan> shards;
   std::vector<TranscodeJob> jobs;
-  std::uint64_t weights_bytes = 0;  // header and data
 };
 
 std::string document(const Json& json) { return json.dump(2) + "\n"; }
@@ -46,27 +50,54 @@ Status plan_texts(const GgufFile& file, const GgufModel& model, DType dtype, std
   return {};
 }
 
-Status plan_weights(std::vector<MappedTensor> tensors, DType dtype, Plan& plan) {
-  std::vector<TensorEntry> entries;
+// Tensors in file order, so that the source is read front to back; a shard is full when the next would not fit.
+std::vector<std::vector<TensorEntry>> divide(const std::vector<MappedTensor>& tensors,
+                                             const GgufImportOptions& options) {
+  std::vector<std::vector<TensorEntry>> shards(1);
+  std::uint64_t bytes = 0;  // of the last
   for (const MappedTensor& tensor : tensors) {
     TensorEntry entry;
     entry.name = tensor.name;
-    entry.dtype = dtype;
+    entry.dtype = options.dtype;
     entry.shape = tensor.source->shape;
-    entries.push_back(std::move(entry));
+    std::uint64_t size = dtype_bytes(options.dtype);
+    for (const std::uint64_t dimension : entry.shape) size *= dimension;
+    if (!shards.back().empty() && bytes + size > options.shard_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    bytes += size;
+    shards.back().push_back(std::move(entry));
   }
-  OCTAVO_ASSIGN(plan.header, lay_out_safetensors(entries, {{"format", "pt"}}));
-  std::map<std::string_view, std::uint64_t> begins;
-  plan.weights_bytes = plan.header.size();
-  for (const TensorEntry& entry : entries) {
-    begins.emplace(entry.name, plan.header.size() + entry.begin);
-    plan.weights_bytes = std::max(plan.weights_bytes, plan.header.size() + entry.end);
+  return shards;
+}
+
+Status plan_weights(std::vector<MappedTensor> tensors, const GgufImportOptions& options, Plan& plan) {
+  std::vector<std::vector<TensorEntry>> shards = divide(tensors, options);
+  std::map<std::string, std::string> weight_map;
+  std::uint64_t total = 0;
+  auto next = tensors.begin();
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    ShardPlan shard;
+    shard.name = shards.size() == 1 ? "model.safetensors"
+                                    : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    OCTAVO_ASSIGN(shard.header, lay_out_safetensors(shards[i], {{"format", "pt"}}));
+    std::map<std::string_view, std::uint64_t> begins;
+    std::uint64_t data = 0;
+    for (const TensorEntry& entry : shards[i]) {
+      begins.emplace(entry.name, shard.header.size() + entry.begin);
+      data = std::max(data, entry.end);
+      weight_map.emplace(entry.name, shard.name);
+    }
+    for (std::size_t t = 0; t < shards[i].size(); ++t, ++next) {
+      const std::uint64_t target = begins.at(next->name);
+      plan.jobs.push_back({std::move(*next), target, static_cast<std::uint32_t>(i)});
+    }
+    shard.bytes = shard.header.size() + data;
+    total += data;
+    plan.shards.push_back(std::move(shard));
   }
-  // In file order, so that the source is read front to back.
-  for (MappedTensor& tensor : tensors) {
-    const std::uint64_t target = begins.at(tensor.name);
-    plan.jobs.push_back({std::move(tensor), target});
-  }
+  if (shards.size() > 1) plan.texts.push_back({"model.safetensors.index.json", format_shard_index(total, weight_map)});
   return {};
 }
 
@@ -75,7 +106,11 @@ std::string fingerprint(const GgufImportOptions& options, const Plan& plan) {
   Fingerprint print;
   for (const TextFile& text : plan.texts) print.add(text.name).add(text.text);
   for (const TranscodeJob& job : plan.jobs) {
-    print.add(job.tensor.name).add(job.tensor.source->type->name).add(job.tensor.source->offset).add(job.target);
+    print.add(job.tensor.name)
+        .add(job.tensor.source->type->name)
+        .add(job.tensor.source->offset)
+        .add(job.target)
+        .add(job.file);
   }
   print.add(dtype_name(options.dtype)).add(options.window_bytes);
   return print.hex();
@@ -88,8 +123,8 @@ JobDescription describe_job(const fs::path& path, const Plan& plan, const Transc
   job.record.options = {{"dtype", dtype_name(options.dtype)}};
   job.record.source = fingerprint(options, plan);
   job.inputs.push_back({path.filename().string(), path});
-  job.files.push_back({"model.safetensors", plan.weights_bytes});
-  job.head = [&plan](std::size_t) { return plan.header; };
+  for (const ShardPlan& shard : plan.shards) job.files.push_back({shard.name, shard.bytes});
+  job.head = [&plan](std::size_t file) { return plan.shards[file].header; };
   job.units = transcode_units(plan.jobs, transcoding);
   job.texts = plan.texts;
   return job;
@@ -109,12 +144,12 @@ Result<ImportSummary> import_gguf(const fs::path& path, const fs::path& out, con
   OCTAVO_ASSIGN(std::vector<MappedTensor> tensors, map_gguf_tensors(file, model));
   Plan plan;
   OCTAVO_TRY(plan_texts(file, model, options.dtype, summary.notes, plan));
-  OCTAVO_TRY(plan_weights(std::move(tensors), options.dtype, plan));
+  OCTAVO_TRY(plan_weights(std::move(tensors), options, plan));
   OCTAVO_ASSIGN(const auto name, file.string("general.name"));
   summary.architecture = model.architecture;
   summary.name = name.value_or("");
   summary.tensors = plan.jobs.size();
-  summary.output_bytes = plan.weights_bytes;
+  for (const ShardPlan& shard : plan.shards) summary.output_bytes += shard.bytes;
   for (const TranscodeJob& job : plan.jobs) {
     summary.source_bytes += job.tensor.source->bytes;
     ++summary.types[std::string(job.tensor.source->type->name)];
@@ -126,8 +161,7 @@ Result<ImportSummary> import_gguf(const fs::path& path, const fs::path& out, con
   summary.already_finished = job.finished();
   if (!job.finished()) {
     OCTAVO_TRY(transcode(source, plan.jobs, transcoding, job));
-    OCTAVO_ASSIGN(const auto missing, job.finish());
-    static_cast<void>(missing);  // there is one part
+    OCTAVO_ASSIGN(summary.missing_parts, job.finish());
   }
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;

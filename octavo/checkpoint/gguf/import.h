@@ -1,4 +1,4 @@
-// GGUF to a Hugging Face folder: config.json, tokenizer, model.safetensors. Streams: memory does not grow with the
+// GGUF to a Hugging Face folder: config.json, tokenizer, safetensors in shards. Streams: memory does not grow with the
 // model.
 #pragma once
 
@@ -21,6 +21,9 @@ struct GgufImportOptions {
   // Bytes of output a thread works on at a time; it holds as much of the source besides. A head of q_proj or k_proj
   // larger than this is moved row by row. An unfinished import can only be gone on with at the same size.
   std::uint64_t window_bytes = std::uint64_t{1} << 20;
+  // Tensors go to a shard as long as it has no more bytes of data than this; a larger tensor has one of its own. The
+  // default is transformers'.
+  std::uint64_t shard_bytes = 5'000'000'000;
   ProgressSink* progress = nullptr;  // not owned; receives bytes of the source's tensors
   JobOptions job;
 };
@@ -30,11 +33,12 @@ struct ImportSummary {
   std::string name;          // general.name; "" when absent
   std::size_t tensors = 0;
   std::uint64_t source_bytes = 0;            // of the imported tensors, as stored in the GGUF file
-  std::uint64_t output_bytes = 0;            // model.safetensors
+  std::uint64_t output_bytes = 0;            // of all shards
   std::map<std::string, std::size_t> types;  // ggml type -> tensors of it
   std::vector<std::string> notes;            // sentences a user should see
   double seconds = 0.0;
-  bool already_finished = false;  // nothing was left to do
+  bool already_finished = false;             // nothing was left to do
+  std::vector<std::uint32_t> missing_parts;  // not empty: OUT is not there yet
 };
 
 // Imports a llama, qwen2 or qwen3 model. The folder is made as `out`.partial and renamed when all of it is on the disk

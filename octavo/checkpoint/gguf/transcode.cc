@@ -132,7 +132,7 @@ class Worker {
         OCTAVO_TRY(convert(job, piece.source, cut.source_row(row) * columns, row * columns, columns));
       }
     }
-    OCTAVO_TRY(out_.write(0, job.target + piece.target * element_bytes_, written_));
+    OCTAVO_TRY(out_.write(job.file, job.target + piece.target * element_bytes_, written_));
     if (options_.progress != nullptr) options_.progress->advance(raw_.size(), job.tensor.name);
     return {};
   }
@@ -200,9 +200,11 @@ struct Pieces {
 
 std::vector<OutputUnit> transcode_units(const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options) {
   std::vector<OutputUnit> out;
-  for (const Cut& cut : Pieces(jobs, options).cuts) {
+  const Pieces pieces(jobs, options);
+  for (std::size_t job = 0; job < jobs.size(); ++job) {
+    const Cut& cut = pieces.cuts[job];
     for (std::uint64_t i = 0; i < cut.count(); ++i) {
-      out.push_back({0, cut.piece(i).elements * dtype_bytes(options.dtype)});
+      out.push_back({jobs[job].file, cut.piece(i).elements * dtype_bytes(options.dtype)});
     }
   }
   return out;

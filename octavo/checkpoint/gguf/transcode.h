@@ -16,6 +16,7 @@ namespace octavo {
 struct TranscodeJob {
   MappedTensor tensor;
   std::uint64_t target = 0;  // file offset of the first byte written
+  std::uint32_t file = 0;    // of the output job
 };
 
 struct TranscodeOptions {
@@ -25,7 +26,7 @@ struct TranscodeOptions {
   ProgressSink* progress = nullptr;
 };
 
-// The units of an import, all of file 0 of the output job. They depend on jobs, dtype and window alone.
+// The units of an import. They depend on jobs, dtype and window alone.
 std::vector<OutputUnit> transcode_units(const std::vector<TranscodeJob>& jobs, const TranscodeOptions& options);
 
 // Decodes every job's tensor, undoes the interleaving of heads, rounds to dtype (nearest even) and writes it densely at
