@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "cli/config_file.h"
 #include "cli/model_source.h"
 #include "cli/progress_bar.h"
@@ -92,6 +94,14 @@ Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o,
   return std::optional(std::move(spec));
 }
 
+// "" or what is wrong, as CLI11 wants it.
+std::string check_lm_head(const std::string& name) {
+  const std::vector<std::string> names = {"auto", "fp8"};
+  if (std::find(names.begin(), names.end(), name) != names.end()) return "";
+  return fmt::format("{} is unknown; one of {}{}", printable(name), fmt::join(names, ", "),
+                     did_you_mean(name, names, 1));
+}
+
 std::string load_text(const model::LoadReport& r, std::uint64_t cache_bytes) {
   std::vector<std::string> dtypes;
   for (const auto& [dtype, bytes] : r.resident) dtypes.push_back(fmt::format("{} {}", dtype, human_bytes(bytes)));
@@ -124,6 +134,12 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       ->check(CLI::IsMember({"auto", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "f32"}))
       ->option_text("NAME")
       ->group("Precision");
+  command
+      .add_option("--lm-head", o.lm_head,
+                  "the output head: auto (default: as it is stored) or fp8, made while loading: faster, less exact")
+      ->check(CLI::Validator(check_lm_head, "{auto,fp8}"))
+      ->option_text("NAME")
+      ->group("Quantization");
   command
       .add_option("--quantization", o.quantization,
                   "quantize a BF16 model to FP8 while loading: fp8 (per tensor), fp8_channel or fp8_block")
@@ -195,6 +211,7 @@ Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
   const bool file_says = foreign && o.kv_cache_dtype == "auto" && !foreign->kv_cache_dtype.empty();
   out.kv_dtype = kv_dtype_of(file_says ? foreign->kv_cache_dtype : o.kv_cache_dtype);
   out.context = o.context;
+  if (o.lm_head == "fp8") out.load.head = model::HeadMode::kFp8;
   return out;
 }
 
@@ -226,10 +243,15 @@ Result<engine::Runner> load_runner(const ModelOptions& o, std::string_view comma
 
 Json load_json(const engine::Runner& runner) {
   const model::LoadReport& r = runner.model->report;
-  return {{"precision", runner.describe()}, {"seconds", r.seconds},
-          {"source_bytes", r.source_bytes}, {"resident_bytes", r.resident_bytes()},
-          {"resident", r.resident},         {"kv_cache_bytes", runner.cache->shape().bytes()},
-          {"context", runner.context},      {"edge_channel", r.edge_channel},
+  return {{"precision", runner.describe()},
+          {"seconds", r.seconds},
+          {"source_bytes", r.source_bytes},
+          {"resident_bytes", r.resident_bytes()},
+          {"resident", r.resident},
+          {"kv_cache_bytes", runner.cache->shape().bytes()},
+          {"context", runner.context},
+          {"edge_channel", r.edge_channel},
+          {"fp8_head_bytes", r.fp8_head ? r.fp8_head->bytes : 0},
           {"warnings", r.warnings}};
 }
 

@@ -16,7 +16,7 @@ namespace octavo::cli {
 struct ModelOptions {
   CommonOptions common;
   std::string model;
-  std::string compute = "bf16", activations, quantization, edge, kv_cache_dtype = "auto";
+  std::string compute = "bf16", activations, quantization, edge, kv_cache_dtype = "auto", lm_head = "auto";
   std::string quantization_config, from, worker;
   KeepOptions keep;
   std::uint64_t context = 0;

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "octavo/backend/cpu/cpu_backend.h"
+#include "octavo/base/text.h"
 #include "octavo/engine/kv_blocks.h"
 #include "octavo/model/synthetic.h"
 
@@ -89,7 +90,7 @@ Result<Runner> make_runner(const model::DecoderConfig& config, const RunnerOptio
   out.model = std::make_unique<model::LoadedModel>(std::move(loaded));
   model::LoadReport& report = out.model->report;
   out.asked_fp8 = options.activations == model::ActivationMode::kFp8;
-  out.w8a16_by_default = report.fp8_linears > 0 && !options.activations && !fp8_units;
+  out.w8a16_by_default = (report.fp8_linears > 0 || report.fp8_head) && !options.activations && !fp8_units;
   if (config.rope.kind == model::RopeConfig::Kind::kDynamic) {
     report.warnings.push_back(
         "rope type dynamic: its frequencies follow the length of the whole text, as in transformers, so beyond the "
@@ -124,9 +125,21 @@ std::string Runner::describe() const {
   const model::LoadReport& report = model->report;
   const bool f32 = backend->compute() == backend::Compute::kF32;
   std::string activations = f32 ? "F32" : "BF16";
-  if (report.fp8_linears > 0) {
-    const bool rounded = !report.activations.empty();
-    if (rounded) activations = report.activations;
+  std::string head;
+  if (report.fp8_head) {
+    head = fmt::format("; lm_head {} (--lm-head fp8: faster, less exact)", report.fp8_head->weights);
+    if (report.fp8_head->copy) {
+      head += fmt::format(", a copy of {} beside the tied embedding", human_bytes(report.fp8_head->bytes));
+    }
+  }
+  if (report.fp8_linears > 0 || report.fp8_head) {
+    const bool only_head = report.fp8_linears == 0;
+    const std::string& own = only_head ? report.fp8_head->activations : report.activations;
+    const bool rounded = !own.empty();
+    if (rounded) activations = own;
+    if (report.fp8_head && !only_head && report.fp8_head->activations != own) {
+      activations += fmt::format(", lm_head's {}", report.fp8_head->activations);
+    }
     activations += fmt::format(" ({}{})",
                                rounded ? "W8A8"
                                : f32   ? "W8A32"
@@ -135,7 +148,7 @@ std::string Runner::describe() const {
                                : asked_fp8 && !rounded ? ": the checkpoint's scheme rounds no activations"
                                                        : "");
   }
-  return fmt::format("{}; activations {}; compute {}; KV cache {}; {}", report.weights, activations,
+  return fmt::format("{}{}; activations {}; compute {}; KV cache {}; {}", report.weights, head, activations,
                      backend::compute_name(backend->compute()), backend::kv_dtype_name(cache->shape().dtype),
                      backend->describe());
 }

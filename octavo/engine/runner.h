@@ -49,6 +49,7 @@ struct Runner {
   const model::DecoderConfig& config() const { return model->config; }
   // One line: what the numbers of this run are.
   // "F8_E4M3 128x128 blocks; activations BF16 (W8A16: ...); compute bf16; KV cache bf16; cpu avx512, 2 threads"
+  // With an FP8 head: "...; lm_head F8_E4M3 per channel (--lm-head fp8: faster, less exact); activations ..."
   std::string describe() const;
 };
 

@@ -40,6 +40,13 @@ void ReportBuilder::add(const LinearWeight& weight) {
   if (const std::string text = rounding_text(spec.input); !text.empty()) activations_.insert(text);
 }
 
+void ReportBuilder::add_fp8_head(const LinearWeight& weight, bool copy) {
+  const LinearSpec& spec = weight.spec();
+  report_.resident[std::string(dtype_name(weight.stored_dtype()))] += weight.resident_bytes();
+  report_.fp8_head = Fp8HeadReport{fmt::format("{} {}", dtype_name(spec.dtype), granularity(spec)),
+                                   rounding_text(spec.input), weight.resident_bytes(), copy};
+}
+
 LoadReport ReportBuilder::finish() {
   report_.weights = fmt::format("{}", fmt::join(weights_.empty() ? kept_ : weights_, ", "));
   report_.activations = fmt::format("{}", fmt::join(activations_, ", "));

@@ -11,6 +11,7 @@ namespace octavo::model {
 class ReportBuilder {
  public:
   void add(const LinearWeight& weight);
+  void add_fp8_head(const LinearWeight& weight, bool copy);  // that HeadMode::kFp8 made
   void add_vector(std::uint64_t floats) { report_.resident["F32"] += floats * sizeof(float); }
   // resident, fp8_linears, weights, activations; the rest is the caller's.
   LoadReport finish();

@@ -8,6 +8,7 @@
 
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/group_targets.h"
+#include "octavo/model/fp8_head.h"
 
 namespace octavo::model {
 namespace {
@@ -17,8 +18,8 @@ using backend::InputRounding;
 class Finder {
  public:
   Finder(const Checkpoint& checkpoint, const DecoderConfig& config, const std::optional<QuantizationInfo>& info,
-         ActivationMode activations)
-      : checkpoint_(checkpoint), config_(config), info_(info), activations_(activations) {}
+         ActivationMode activations, HeadMode head)
+      : checkpoint_(checkpoint), config_(config), info_(info), activations_(activations), head_(head) {}
 
   Result<Slots> run(ModelWeights& weights) {
     if (info_) {
@@ -32,6 +33,7 @@ class Finder {
     for (std::uint64_t i = 0; i < config_.layers; ++i) OCTAVO_TRY(layer(i, weights.layers[i]));
     OCTAVO_TRY(vector(std::string(names.final_norm), hidden, weights.final_norm));
     OCTAVO_TRY(head(weights));
+    if (head_ == HeadMode::kFp8) OCTAVO_TRY(make_head_fp8(weights));
     if (info_ && quantized_ == 0) {
       return failure("{}: config.json says that the model is quantized ({}), but none of its linear layers is in FP8",
                      checkpoint_.dir().string(), info_->describe());
@@ -63,6 +65,29 @@ class Finder {
     }
     if (config_.tie_word_embeddings) return {};
     return linear(names.head, config_.vocab, config_.hidden, Bias::kNone, weights.head);
+  }
+
+  // The slot that head() made, or for a tied head one more for the embedding's tensor.
+  Status make_head_fp8(ModelWeights& weights) {
+    const auto find = [&](const std::unique_ptr<LinearWeight>& place) {
+      return std::find_if(slots_.linears.begin(), slots_.linears.end(),
+                          [&](const LinearSlot& s) { return s.place == &place; });
+    };
+    auto slot = find(weights.head);
+    const bool tied = slot == slots_.linears.end();
+    if (tied) slot = find(weights.embedding);
+    const CheckpointTensor& tensor = *slot->weight;
+    if (is_fp8(tensor.dtype)) {
+      return failure("tensor \"{}\" in {}: the output head is {} already; leave out --lm-head fp8", tensor.name,
+                     checkpoint_.shards()[tensor.shard].name, dtype_name(tensor.dtype));
+    }
+    LinearSlot head = *slot;
+    head.spec = fp8_head_spec(head.spec, activations_);
+    head.place = &weights.head;
+    if (!tied) slots_.linears.erase(slot);
+    slots_.fp8_head = slots_.linears.size();
+    slots_.linears.push_back(head);
+    return {};
   }
 
   // Some tied checkpoints hold the head a second time.
@@ -284,6 +309,7 @@ class Finder {
   const DecoderConfig& config_;
   const std::optional<QuantizationInfo>& info_;
   const ActivationMode activations_;
+  const HeadMode head_;
   GroupTargets targets_;
   std::uint64_t quantized_ = 0;  // linear layers
   Slots slots_;
@@ -293,9 +319,9 @@ class Finder {
 }  // namespace
 
 Result<Slots> find_slots(const Checkpoint& checkpoint, const DecoderConfig& config,
-                         const std::optional<QuantizationInfo>& quantization, ActivationMode activations,
+                         const std::optional<QuantizationInfo>& quantization, ActivationMode activations, HeadMode head,
                          ModelWeights& weights) {
-  return Finder(checkpoint, config, quantization, activations).run(weights);
+  return Finder(checkpoint, config, quantization, activations, head).run(weights);
 }
 
 }  // namespace octavo::model

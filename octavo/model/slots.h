@@ -31,6 +31,9 @@ struct VectorSlot {
 
 struct Slots {
   std::vector<LinearSlot> linears;
+  // HeadMode::kFp8: the one of `linears` whose spec is FP8 while its tensor is not, to be encoded. Tied: a slot of its
+  // own for the embedding's tensor, which then has two.
+  std::optional<std::size_t> fp8_head;
   std::vector<VectorSlot> vectors;
   std::vector<const CheckpointTensor*> k_scales, v_scales;  // one a layer; null where the checkpoint has none
   std::vector<std::string> unused;                          // tensors that nothing reads, sorted
@@ -39,9 +42,9 @@ struct Slots {
 
 // `weights` gets config.layers layers; the slots point into it. `quantization` is the checkpoint's own, if any.
 // Failures, one sentence each: a missing tensor, a wrong shape or dtype, a tensor that contradicts the config (a bias
-// or a layer that config.json denies), an FP8 weight without a scale.
+// or a layer that config.json denies), an FP8 weight without a scale, HeadMode::kFp8 of a head that is FP8.
 Result<Slots> find_slots(const Checkpoint& checkpoint, const DecoderConfig& config,
-                         const std::optional<QuantizationInfo>& quantization, ActivationMode activations,
+                         const std::optional<QuantizationInfo>& quantization, ActivationMode activations, HeadMode head,
                          ModelWeights& weights);
 
 }  // namespace octavo::model

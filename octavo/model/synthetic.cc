@@ -16,6 +16,7 @@
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
+#include "octavo/model/fp8_head.h"
 #include "octavo/model/load_report.h"
 #include "octavo/quant/encode_piece.h"
 #include "octavo/quant/online.h"
@@ -67,6 +68,8 @@ DType dtype_of(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType
 // A linear to be made, and where it goes.
 struct Slot {
   LinearSpec spec;
+  std::optional<quant::WeightEncoding> encoding;  // FP8
+  std::size_t values = 0;                         // whose rows it has: its own number, or that of a tied embedding
   std::unique_ptr<LinearWeight>* place = nullptr;
 };
 
@@ -87,7 +90,14 @@ class Maker {
     OCTAVO_TRY(fill());
     OCTAVO_TRY(make_norms());
     ReportBuilder builder;
-    for (const Slot& slot : slots_) builder.add(**slot.place);
+    for (const Slot& slot : slots_) {
+      const bool fp8_head = options_.head == HeadMode::kFp8 && slot.place == &out_.weights.head;
+      if (fp8_head) {
+        builder.add_fp8_head(**slot.place, /*copy=*/config_.tie_word_embeddings);
+      } else {
+        builder.add(**slot.place);
+      }
+    }
     builder.add_vector(norms_);
     out_.report = builder.finish();
     out_.report.source_bytes = source_bytes_;
@@ -131,8 +141,9 @@ class Maker {
     slot.spec.n = n;
     slot.spec.k = k;
     slot.place = &place;
+    slot.values = slots_.size();
     if (in_layer && options_.quantize) {
-      const quant::WeightEncoding e = encoding_of(slot.spec);
+      const quant::WeightEncoding& e = slot.encoding.emplace(encoding_of(slot.spec));
       slot.spec.dtype = dtype_of(e.format);
       slot.spec.block_n = e.block_n;
       slot.spec.block_k = e.block_k;
@@ -148,6 +159,7 @@ class Maker {
     w.layers.resize(c.layers);
     add(c.vocab, c.hidden, false, w.embedding);
     if (!c.tie_word_embeddings) add(c.vocab, c.hidden, false, w.head);
+    const std::size_t head_values = slots_.size() - 1;  // the head's, or the embedding's
     for (LayerWeights& layer : w.layers) {
       add(c.q_size(), c.hidden, true, layer.q);
       add(c.kv_size(), c.hidden, true, layer.k);
@@ -156,6 +168,16 @@ class Maker {
       add(c.intermediate, c.hidden, true, layer.gate);
       add(c.intermediate, c.hidden, true, layer.up);
       add(c.hidden, c.intermediate, true, layer.down);
+    }
+    if (options_.head != HeadMode::kFp8) return;
+    Slot head = slots_[head_values];
+    head.encoding = fp8_head_encoding(head.spec);
+    head.spec = fp8_head_spec(head.spec, options_.activations);
+    head.place = &w.head;
+    if (c.tie_word_embeddings) {
+      slots_.push_back(head);
+    } else {
+      slots_[head_values] = head;
     }
   }
 
@@ -182,12 +204,12 @@ class Maker {
     }
   }
 
-  // Rows [begin, end) of slot number `slot`.
-  void make_rows(std::size_t slot, std::uint64_t begin, std::uint64_t end, std::vector<std::uint16_t>& rows) const {
-    const std::uint64_t k = slots_[slot].spec.k;
+  // Rows [begin, end) of a slot.
+  void make_rows(const Slot& slot, std::uint64_t begin, std::uint64_t end, std::vector<std::uint16_t>& rows) const {
+    const std::uint64_t k = slot.spec.k;
     rows.resize((end - begin) * k);
     for (std::uint64_t row = begin; row < end; ++row) {
-      const std::uint64_t start = mix(slot << 32 | row) % kStarts;
+      const std::uint64_t start = mix(slot.values << 32 | row) % kStarts;
       std::memcpy(rows.data() + (row - begin) * k, pool_.data() + start, k * sizeof(std::uint16_t));
     }
   }
@@ -216,7 +238,7 @@ class Maker {
       const Piece& piece = pieces[i];
       Scratch& own = scratch[static_cast<std::size_t>(worker)];
       const Slot& slot = slots_[piece.slot];
-      make_rows(piece.slot, piece.begin, piece.end, own.rows);
+      make_rows(slot, piece.begin, piece.end, own.rows);
       const std::span<std::byte> values = std::as_writable_bytes(std::span(own.rows));
       const backend::Rectangle part{piece.begin, piece.end, 0, slot.spec.k};
       if (is_fp8(slot.spec.dtype)) {
@@ -236,7 +258,7 @@ class Maker {
 
   void encode(const Slot& slot, std::uint64_t row, std::span<std::byte> values, std::vector<std::uint8_t>& codes,
               std::vector<float>& scales) const {
-    const quant::WeightEncoding e = encoding_of(slot.spec);
+    const quant::WeightEncoding& e = *slot.encoding;
     const std::uint64_t rows = values.size() / (2 * slot.spec.k);
     quant::PieceEncoder encoder(cpu::encode_kernels(options_.isa), e, DType::kBF16);
     encoder.load(values, rows, slot.spec.k);

@@ -18,8 +18,9 @@ Result<DecoderConfig> synthetic_config(std::string_view name);
 
 // Weights of that shape: BF16 values about N(0, 0.02), norms of 1, no biases; the same values whatever the number of
 // threads. options.quantize encodes the linears of the layers as online quantization would (embedding and head stay
-// BF16), but that all tensors share one scale where it is per tensor. options.extra_bytes and check_memory hold;
-// QuantSpecs that name modules (ignore, only, keep_first, keep_last) or divide edges are refused: there are no names.
+// BF16; options.head as of a folder), but that all tensors share one scale where it is per tensor. options.extra_bytes
+// and check_memory hold; QuantSpecs that name modules (ignore, only, keep_first, keep_last) or divide edges are
+// refused: there are no names.
 Result<LoadedModel> make_synthetic_model(const DecoderConfig& config, backend::Backend& backend,
                                          const LoadOptions& options);
 

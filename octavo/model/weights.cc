@@ -13,6 +13,7 @@
 #include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
 #include "octavo/fp8/nan_codes.h"
+#include "octavo/model/fp8_head.h"
 #include "octavo/model/load_report.h"
 #include "octavo/model/slots.h"
 #include "octavo/quant/cut_range.h"
@@ -49,7 +50,8 @@ class Loader {
   Status run() {
     const auto start = std::chrono::steady_clock::now();
     OCTAVO_ASSIGN(const auto info, read_quantization(checkpoint_));
-    OCTAVO_ASSIGN(slots_, find_slots(checkpoint_, out_.config, info, options_.activations, out_.weights));
+    OCTAVO_ASSIGN(slots_,
+                  find_slots(checkpoint_, out_.config, info, options_.activations, options_.head, out_.weights));
     if (options_.quantize) {
       if (info) {
         return failure("{} is already quantized ({}); online quantization takes BF16, FP16 or FP32 models",
@@ -63,8 +65,9 @@ class Loader {
     }
     if (options_.quantize) {
       OCTAVO_TRY(quantize_online());
+      if (slots_.fp8_head) OCTAVO_TRY(read_linears(/*head_only=*/true));
     } else {
-      OCTAVO_TRY(read_linears());
+      OCTAVO_TRY(read_linears(/*head_only=*/false));
     }
     OCTAVO_TRY(read_small());
     report(start);
@@ -76,6 +79,7 @@ class Loader {
     OCTAVO_ASSIGN(quant::Plan plan, quant::make_plan(checkpoint_, *options_.quantize));
     plan_ = std::move(plan);
     for (LinearSlot& slot : slots_.linears) {
+      if (is_fp8_head(slot)) continue;
       const quant::PlannedTensor* planned = quant::find_planned(checkpoint_, *plan_, slot.weight->name);
       if (planned == nullptr || !planned->encodes()) continue;
       slot.spec.dtype = plan_->outputs[planned->output].dtype;
@@ -85,8 +89,16 @@ class Loader {
         slot.spec.input = quant::input_rounding(plan_->spec, *planned->encoding);
       }
     }
+    if (!slots_.fp8_head) return {};
+    for (quant::PlannedTensor& planned : plan_->tensors) {
+      // read_linears() reads it, once for both where it is the embedding, too.
+      if (&checkpoint_.tensors()[planned.source] == fp8_head()->weight) planned.action = quant::Action::kDrop;
+    }
     return {};
   }
+
+  const LinearSlot* fp8_head() const { return slots_.fp8_head ? &slots_.linears[*slots_.fp8_head] : nullptr; }
+  bool is_fp8_head(const LinearSlot& slot) const { return &slot == fp8_head(); }
 
   Status check_memory() const {
     std::uint64_t weights = 0;
@@ -100,39 +112,69 @@ class Loader {
                    human_bytes(buffers), human_bytes(available));
   }
 
-  // Linears as they are: pieces of whole rows (or of one long row), read and packed in parallel.
-  Status read_linears() {
+  // Linears as they are, and the head that becomes FP8: pieces of whole rows (or of one long row), read and packed in
+  // parallel. A tied embedding and its FP8 copy are made of the same read. head_only: of the head's tensor alone.
+  Status read_linears(bool head_only) {
     struct Piece {
-      const LinearSlot* slot;
+      const LinearSlot* stored;  // null: only the head is made of it
+      const CheckpointTensor* tensor;
+      bool head;  // the FP8 head is made of it
       std::uint64_t offset, bytes;
     };
+    const LinearSlot* head = fp8_head();
     std::vector<Piece> pieces;
-    for (const LinearSlot& slot : slots_.linears) {
-      const std::uint64_t row = slot.spec.k * dtype_bytes(slot.weight->dtype);
-      const std::uint64_t step = row >= kReadBytes ? kReadBytes : kReadBytes / row * row;
-      for (std::uint64_t at = 0; at < slot.weight->bytes; at += step) {
-        pieces.push_back({&slot, at, std::min(step, slot.weight->bytes - at)});
+    const auto cut = [&](const LinearSlot* stored, const CheckpointTensor& tensor, std::uint64_t k, bool of_head) {
+      const std::uint64_t row = k * dtype_bytes(tensor.dtype);
+      std::uint64_t step = row >= kReadBytes ? kReadBytes : kReadBytes / row * row;
+      if (of_head) step = std::max(step, row);  // a channel has one scale
+      for (std::uint64_t at = 0; at < tensor.bytes; at += step) {
+        pieces.push_back({stored, &tensor, of_head, at, std::min(step, tensor.bytes - at)});
       }
+    };
+    bool tied = false;
+    for (const LinearSlot& slot : slots_.linears) {
+      if (&slot == head) continue;
+      const bool of_head = head != nullptr && head->weight == slot.weight;
+      tied = tied || of_head;
+      if (of_head || !head_only) cut(&slot, *slot.weight, slot.spec.k, of_head);
     }
+    if (head != nullptr && !tied) cut(nullptr, *head->weight, head->spec.k, true);
+    std::optional<Fp8HeadEncoder> encoder;
+    if (head != nullptr) {
+      encoder.emplace(backend_, options_.isa, options_.threads,
+                      backend::LinearSpec{.n = head->spec.n, .k = head->spec.k, .dtype = head->weight->dtype},
+                      **head->place);
+    }
+
     std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(options_.threads));
-    return for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
+    const Status done = for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
       const Piece& piece = pieces[i];
-      const CheckpointTensor& tensor = *piece.slot->weight;
+      const CheckpointTensor& tensor = *piece.tensor;
       std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
       buffer.resize(piece.bytes);
       OCTAVO_TRY(checkpoint_.read(tensor, piece.offset, buffer));
       if (is_fp8(tensor.dtype)) {
         if (const auto nan = fp8::find_nan(code_format(tensor.dtype),
                                            {reinterpret_cast<const std::uint8_t*>(buffer.data()), buffer.size()})) {
-          const std::uint64_t element = piece.offset + *nan, k = piece.slot->spec.k;
+          const std::uint64_t element = piece.offset + *nan, k = piece.stored->spec.k;
           return failure("tensor \"{}\" in {}: NaN at [{}, {}]; the checkpoint is damaged", tensor.name,
                          checkpoint_.shards()[tensor.shard].name, element / k, element % k);
         }
       }
-      pack(*piece.slot, tensor.dtype, piece.offset, buffer);
+      if (piece.stored != nullptr) pack(*piece.stored, tensor.dtype, piece.offset, buffer);
+      if (piece.head) {
+        const std::uint64_t row = piece.offset / (head->spec.k * dtype_bytes(tensor.dtype));
+        if (const auto bad = encoder->encode(row, buffer, worker)) {
+          return failure("tensor \"{}\" in {}: {} at [{}, {}]; --lm-head fp8 takes finite values", tensor.name,
+                         checkpoint_.shards()[tensor.shard].name, std::isnan(bad->value) ? "NaN" : "infinity",
+                         row + bad->row, bad->col);
+        }
+      }
       progress(tensor, piece.bytes);
       return {};
     });
+    if (encoder && done.ok()) encoder->finish();
+    return done;
   }
 
   void pack(const LinearSlot& slot, DType dtype, std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -151,7 +193,9 @@ class Loader {
     explicit Sink(Loader& loader) : loader_(loader) {
       const quant::Plan& plan = *loader.plan_;
       std::unordered_map<const CheckpointTensor*, const LinearSlot*> by_tensor;
-      for (const LinearSlot& slot : loader.slots_.linears) by_tensor[slot.weight] = &slot;
+      for (const LinearSlot& slot : loader.slots_.linears) {
+        if (!loader.is_fp8_head(slot)) by_tensor[slot.weight] = &slot;
+      }
       slots_.resize(plan.outputs.size());
       scales_.resize(plan.outputs.size());
       for (std::size_t i = 0; i < plan.outputs.size(); ++i) {
@@ -249,7 +293,13 @@ class Loader {
 
   void report(std::chrono::steady_clock::time_point start) {
     ReportBuilder builder;
-    for (const LinearSlot& slot : slots_.linears) builder.add(**slot.place);
+    for (const LinearSlot& slot : slots_.linears) {
+      if (is_fp8_head(slot)) {
+        builder.add_fp8_head(**slot.place, /*copy=*/slot.weight->name == out_.config.architecture->names.embedding);
+      } else {
+        builder.add(**slot.place);
+      }
+    }
     for (const VectorSlot& slot : slots_.vectors) builder.add_vector(slot.tensor->shape[0]);
     LoadReport& r = out_.report;
     r = builder.finish();

@@ -41,14 +41,27 @@ struct ModelWeights {
 // Whether the inputs of FP8 linears are rounded to FP8 (W8A8, the checkpoint's own scheme) or not (W8A16).
 enum class ActivationMode : std::uint8_t { kBF16, kFp8 };
 
+// The output head: as it is stored, or FP8 made while loading (E4M3, a scale a channel; octavo/model/fp8_head.h), of a
+// tied one a copy beside the embedding.
+enum class HeadMode : std::uint8_t { kStored, kFp8 };
+
 struct LoadOptions {
   ActivationMode activations = ActivationMode::kBF16;
   std::optional<quant::QuantSpec> quantize;  // online: BF16, F16 or F32 linears become FP8 as `octavo quantize` would
-  Isa isa = Isa::kScalar;                    // of the encode kernels
+  HeadMode head = HeadMode::kStored;
+  Isa isa = Isa::kScalar;  // of the encode kernels
   int threads = 1;
   ProgressSink* progress = nullptr;  // counts bytes of the source
   std::uint64_t extra_bytes = 0;     // what else the run needs (cache, buffers), for the memory check
   bool check_memory = true;          // refuse before loading what does not fit
+};
+
+// What HeadMode::kFp8 made.
+struct Fp8HeadReport {
+  std::string weights;      // "F8_E4M3 per channel"
+  std::string activations;  // W8A8: "E4M3 per token"; "": not rounded
+  std::uint64_t bytes = 0;  // scales included
+  bool copy = false;        // of a tied embedding, which stays in memory as it is
 };
 
 struct LoadReport {
@@ -56,9 +69,11 @@ struct LoadReport {
   std::uint64_t source_bytes = 0;
   std::map<std::string, std::uint64_t> resident;  // dtype ("F8_E4M3", "BF16") -> bytes, scales and biases included
   std::uint64_t resident_bytes() const;
+  // These are of all linears but an FP8 head that was made here.
   std::uint64_t fp8_linears = 0;
-  std::string weights;                    // "F8_E4M3 128x128 blocks"; "BF16"
-  std::string activations;                // W8A8: "E4M3 per token"; "" where nothing is rounded to FP8
+  std::string weights;      // "F8_E4M3 128x128 blocks"; "BF16"
+  std::string activations;  // W8A8: "E4M3 per token"; "" where nothing is rounded to FP8
+  std::optional<Fp8HeadReport> fp8_head;
   std::vector<std::string> warnings;      // tensors that were not used, ...
   std::vector<std::string> edge_channel;  // modules that --edge channel gave per-channel scales
 };

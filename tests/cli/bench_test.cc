@@ -72,6 +72,18 @@ TEST_F(Bench, JsonHasEveryKey) {
   }
 }
 
+// GB/s counts the head as it is read.
+TEST_F(Bench, AnFp8HeadIsFewerBytes) {
+  const Args tests = {"--threads", "1", "--pp", "0", "--tg", "4", "--batch", "1", "--repetitions", "1", "--json"};
+  const Json stored = object(bench(tests));
+  Args more = tests;
+  more.insert(more.end(), {"--lm-head", "fp8"});
+  const Json fp8 = object(bench(more));
+  EXPECT_NE(fp8["precision"].get<std::string>().find("lm_head F8_E4M3 per channel"), std::string::npos);
+  constexpr double kBf16 = 320 * 128 * 2, kFp8 = 320 * (128 + 4);
+  EXPECT_EQ(stored["decode"]["bytes"].get<double>() - fp8["decode"]["bytes"].get<double>(), 4 * (kBf16 - kFp8));
+}
+
 TEST_F(Bench, TextNamesTheLimits) {
   const auto run = bench(
       {"--threads", "1", "--pp", "20", "--tg", "5", "--batch", "1", "--repetitions", "1", "--quantization", "none"});

@@ -240,6 +240,30 @@ TEST_F(RunModel, ScoreSummary) {
   EXPECT_EQ(parse_json(read_file(file), file)->at("tokens"), tokens);
 }
 
+TEST_F(RunModel, AnFp8HeadIsAskedForAndSaid) {
+  const std::string input = "{\"text\": \"Once upon the time\"}\n";
+  constexpr const char* kSaid = "; lm_head F8_E4M3 per channel (--lm-head fp8: faster, less exact)";
+  const auto stored = octavo("score", {}, input);
+  EXPECT_EQ(stored.err.find("lm_head"), std::string::npos) << stored.err;
+  EXPECT_EQ(octavo("score", {"--lm-head", "auto", "-q"}, input).out, stored.out);
+  const auto head = octavo("score", {"--lm-head", "fp8"}, input);
+  EXPECT_EQ(head.exit_code, 0) << head.err;
+  EXPECT_NE(head.out, stored.out);
+  EXPECT_NE(head.err.find(std::string("BF16") + kSaid), std::string::npos) << head.err;
+  EXPECT_NE(head.err.find("(W8A16: no FP8 units here; --activations fp8 runs W8A8)"), std::string::npos) << head.err;
+  const auto both = octavo("score", {"--lm-head", "fp8", "--quantization", "fp8_block", "--activations", "fp8"}, input);
+  EXPECT_NE(both.err.find(kSaid), std::string::npos) << both.err;
+  EXPECT_NE(both.err.find("activations E4M3 per group of 128, lm_head's E4M3 per token (W8A8)"), std::string::npos)
+      << both.err;
+  const Json load = object(octavo("score", {"--summary", "--json", "--lm-head", "fp8"}, input))["load"];
+  EXPECT_EQ(load["fp8_head_bytes"], load["resident"]["F8_E4M3"]);
+  // Of a tied model a copy, whose bytes are said.
+  test::tiny_decoder({.tied = true}).write(*dir_ / "tied");
+  const auto tied = run_octavo({"score", *dir_ / "tied", "--lm-head", "fp8"}, {}, "{\"token_ids\": [3, 4]}\n");
+  EXPECT_NE(tied.err.find(std::string(kSaid) + ", a copy of 42.2 kB beside the tied embedding"), std::string::npos)
+      << tied.err;
+}
+
 TEST_F(RunModel, OnlineQuantizationIsTheQuantizedFolder) {
   const std::string input = "{\"text\": \"Once upon the time\"}\n{\"text\": \"in a house of glass, the\"}\n";
   const std::string out = *dir_ / "fp8";

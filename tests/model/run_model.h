@@ -39,6 +39,7 @@ struct RunSettings {
   model::ActivationMode activations = model::ActivationMode::kBF16;
   backend::KvDType kv = backend::KvDType::kF32;
   std::optional<quant::QuantSpec> quantize = std::nullopt;
+  model::HeadMode head = model::HeadMode::kStored;
   std::uint64_t max_tokens = 128;  // a step
   std::uint64_t cache_blocks = 8;
   std::uint64_t block_size = 16;
@@ -92,6 +93,7 @@ class RunModel {
     model::LoadOptions options;
     options.activations = s.activations;
     options.quantize = s.quantize;
+    options.head = s.head;
     options.isa = s.isa;
     options.threads = s.threads;
     OCTAVO_ASSIGN(auto loaded, model::load_model(checkpoint, *backend_, options));

@@ -170,6 +170,38 @@ TEST(Synthetic, ReportsWhatItIs) {
   EXPECT_NE(kept.error().message.find("--keep-first goes with the folder of a model"), std::string::npos);
 }
 
+// The head's values do not change with the layers' encoding, nor do theirs with the head's.
+TEST(Synthetic, AnFp8HeadIsNearItsBf16Self) {
+  for (const bool tied : {false, true}) {
+    const DecoderConfig config = tiny(tied);
+    for (const char* name : {"", "fp8", "fp8_block"}) {
+      LoadOptions options;
+      options.threads = 2;
+      if (*name != '\0') options.quantize = quant::online_spec(name).value();
+      const std::vector<float> stored = logits(config, options);
+      options.head = HeadMode::kFp8;
+      for (const ActivationMode activations : {ActivationMode::kBF16, ActivationMode::kFp8}) {
+        if (activations == ActivationMode::kFp8 && options.quantize) continue;  // then the layers differ, too
+        options.activations = activations;
+        const std::vector<float> fp8 = logits(config, options);
+        ASSERT_EQ(fp8.size(), stored.size());
+        const double near = correlation(stored, fp8);
+        EXPECT_GT(near, 0.998) << name << (tied ? " tied" : "");
+        EXPECT_LT(near, 0.9999999) << "the head is not quantized";
+      }
+    }
+    LoadOptions options;
+    options.head = HeadMode::kFp8;
+    const auto backend = cpu::create_cpu_backend({});
+    const auto model = make_synthetic_model(config, *backend, options);
+    ASSERT_TRUE(model.ok());
+    ASSERT_TRUE(model->report.fp8_head.has_value());
+    EXPECT_EQ(model->report.fp8_head->copy, tied);
+    EXPECT_EQ(model->report.fp8_head->bytes, config.vocab * (config.hidden + sizeof(float)));
+    EXPECT_EQ(model->report.weights, "BF16");
+  }
+}
+
 TEST(Synthetic, MemoryIsAskedForFirst) {
   LoadOptions options;
   options.extra_bytes = std::uint64_t{1} << 60;
