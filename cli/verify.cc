@@ -67,7 +67,8 @@ Outcome VerifyCommand::run() const {
   // --quiet hides the report, never that it failed.
   if (common.quiet && !common.json) {
     const verify::Violation& first = report->violations.front();
-    return failure("{}: {} violations, the first: {}: {}", dir, report->violations.size(), first.where, first.what);
+    const std::size_t count = report->violations.size();
+    return failure("{}: {} violation{}, the first: {}: {}", dir, count, count == 1 ? "" : "s", first.where, first.what);
   }
   return 1;
 }

@@ -23,6 +23,11 @@ inline constexpr std::array<std::string_view, 4> kTransposedExperts = {"llama4",
 inline bool has_transposed_experts(std::string_view model_type) {
   return std::find(kTransposedExperts.begin(), kTransposedExperts.end(), model_type) != kTransposedExperts.end();
 }
+// Of those, whether transformers looks for the experts in one tensor only. For compressed-tensors it makes Llama 4's
+// experts linears of their own (quantizers/base.py, SequentialLlama4TextExperts).
+inline bool transformers_wants_one_tensor(std::string_view model_type, bool compressed_tensors) {
+  return has_transposed_experts(model_type) && !(compressed_tensors && model_type.starts_with("llama4"));
+}
 
 struct ModelConfig {
   std::string model_type;  // "" when absent

@@ -292,7 +292,13 @@ void Checkpoint::split_experts() {
   NameTable names;
   const auto name_at = [&](std::uint32_t i) -> std::string_view { return split[i].name; };
   for (std::uint32_t i = 0; i < split.size(); ++i) {
-    if (!names.add(split[i].name, i, name_at)) return;
+    if (names.add(split[i].name, i, name_at)) continue;
+    for (const CheckpointTensor& tensor : tensors_) {
+      if (layout(tensor).slices.empty()) continue;
+      joined_.emplace(prefix_of(tensor.name), fmt::format("the folder holds some of them one by one as well (\"{}\")",
+                                                          printable(split[i].name)));
+    }
+    return;
   }
   split_tensors_ = std::move(stored);
   tensors_ = std::move(split);

@@ -329,9 +329,19 @@ class Planner {
   // Experts in one 3-D tensor stay as they are, so loaders must be told to leave the whole expert block alone.
   void note_fused_experts(const CheckpointTensor& tensor) {
     if (tensor.shape.size() != 3 || !is_quantizable(tensor.dtype)) return;
-    constexpr std::string_view kExperts = ".experts";
+    constexpr std::string_view kExperts = ".experts", kMoe = ".block_sparse_moe";
     const std::size_t at = tensor.name.find(kExperts);
-    if (at == std::string::npos) return;
+    if (at == std::string::npos) {
+      // GraniteMoE's `block_sparse_moe.input_linear`, which engines load as experts.
+      const std::size_t moe = tensor.name.find(kMoe);
+      if (moe == std::string::npos || !std::string_view(tensor.name).ends_with(".weight")) return;
+      const std::string block = tensor.name.substr(0, moe + kMoe.size()) + std::string(kExperts);
+      const auto [it, added] = expert_modules_.emplace(strings_->intern(block));
+      if (added) modules_.kept.push_back(*it);
+      modules_.kept.push_back(module_name(tensor.name));
+      joined_["they have other names than gate_up_proj and down_proj"] += tensor.bytes;
+      return;
+    }
     const auto module = std::string_view(tensor.name).substr(0, at + kExperts.size());
     const auto [it, added] = expert_modules_.emplace(module);
     if (added) modules_.kept.push_back(*it);

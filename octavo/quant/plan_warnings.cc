@@ -60,10 +60,16 @@ class Warnings {
     const QuantSpec& spec = plan_.spec;
     const bool block = spec.scheme.granularity == Granularity::kBlock;
     const bool compressed = spec.format == OutputFormat::kCompressedTensors;
-    const bool experts = std::any_of(plan_.tensors.begin(), plan_.tensors.end(), [&](const PlannedTensor& planned) {
-      return planned.quantized() && experts_block(checkpoint_.tensors()[planned.source].name);
-    });
-    if (experts && has_transposed_experts(config_.model_type)) {
+    bool experts = false, split = false;  // FP8 ones; ones that the source holds in one tensor
+    for (const PlannedTensor& planned : plan_.tensors) {
+      const CheckpointTensor& tensor = checkpoint_.tensors()[planned.source];
+      if (!experts_block(tensor.name)) continue;
+      experts = experts || planned.quantized();
+      split = split || tensor.part_of != CheckpointTensor::kWhole;
+    }
+    // Whoever finds no experts does not come to their scales.
+    const bool unseen = (experts || split) && transformers_wants_one_tensor(config_.model_type, compressed);
+    if (unseen) {
       warn_of({Loader::kTransformers},
               fmt::format("transformers' {} loads experts in one tensor only and finds none of these; vLLM and SGLang "
                           "take them",
@@ -76,7 +82,8 @@ class Warnings {
               "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or "
               "block has no such limit");
     }
-    if (experts && compressed && (block || spec.scheme.granularity == Granularity::kGroup)) {
+    if (experts && !unseen && compressed && !has_transposed_experts(config_.model_type) &&
+        (block || spec.scheme.granularity == Granularity::kGroup)) {
       warn_of({Loader::kTransformers},
               fmt::format("transformers cannot dequantize experts in {} of compressed-tensors; --format {} can",
                           block ? "blocks" : "groups", block ? "fp8" : "mxfp8"));
@@ -213,9 +220,11 @@ class Warnings {
     }
     if (split == 0) return;
     plan_.warnings.push_back(
-        fmt::format("{} fused layers are quantized only in part ({} first): vLLM and SGLang fuse them "
+        fmt::format("{} quantized only in part ({} first): vLLM and SGLang fuse them "
                     "and refuse that; keep or quantize all their parts",
-                    split, printable(first)));
+                    split == 1 ? "1 fused layer or block of experts is"
+                               : fmt::format("{} fused layers or blocks of experts are", split),
+                    printable(first)));
   }
 
   // Codes that stay keep their scales, equal or not. One value a tensor is looked at; what cannot be read fails later.
@@ -237,9 +246,10 @@ class Warnings {
     }
     if (unequal == 0) return;
     plan_.warnings.push_back(fmt::format(
-        "{} fused layers keep parts with different scales, as the source has them ({} first): engines encode "
+        "{} different scales, as the source has them ({} first): engines encode "
         "such parts again with the largest scale when they load them",
-        unequal, printable(first)));
+        unequal == 1 ? "the parts of 1 fused layer have" : fmt::format("the parts of {} fused layers have", unequal),
+        printable(first)));
   }
 
   const Checkpoint& checkpoint_;

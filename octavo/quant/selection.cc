@@ -140,14 +140,20 @@ class Selector {
     Decision d;
     const std::string_view leaf = components.back();
     if (octavo::is_fp8(tensor.dtype)) return kept(d, "already FP8");
-    if (tensor.shape.size() == 3 && contains(tensor.name, kExperts)) return kept(d, "experts in one 3-D tensor");
+    if (tensor.shape.size() == 3 && contains(tensor.name, kExperts)) {
+      const std::string_view why = checkpoint_.why_joined(tensor.name);
+      return kept(d, why.empty() ? "experts in one 3-D tensor" : fmt::format("experts in one 3-D tensor: {}", why));
+    }
     if (module == tensor.name) return kept(d, "not a .weight");
     if (!is_quantizable(tensor.dtype)) return kept(d, fmt::format("dtype {}", dtype_name(tensor.dtype)));
     if (is_norm(leaf)) return kept(d, "norm");
     if (tensor.shape.size() != 2) return kept(d, fmt::format("{}-D, not a linear", tensor.shape.size()));
-    if (any_component(components, is_embedding)) return kept(d, "embedding");
+    const bool table = is_embedding(leaf) && !contains(leaf, "proj");
+    if (table) return kept(d, "embedding");
 
+    // What patches and projections of embeddings are made with is a linear to engines, though it stays.
     d.linear = true;
+    if (any_component(components, is_embedding)) return kept(d, "part of an embedding");
     if (tensor.bytes == 0) return kept(d, "empty");
     if (any_component(components, is_other_modality)) return kept(d, "vision, audio or projector");
     if (is_mtp_projection(components)) return kept(d, "projection of a prediction layer (MTP)");

@@ -10,6 +10,9 @@
 #include "octavo/base/text.h"
 
 namespace octavo::quant {
+
+const LoaderRow* loader_row(std::string_view scheme, OutputFormat format, std::string_view scale_name);
+
 namespace {
 
 constexpr std::uint64_t kBlock = 128;  // the block every engine's kernels are written for
@@ -37,11 +40,25 @@ bool is_legal(std::string_view scheme, OutputFormat format) {
                      [&](const LegalPair& pair) { return pair.scheme == scheme && pair.format == format; });
 }
 
-// What to write a scheme as instead, for the end of a refusal.
-std::string formats_hint(std::string_view scheme) {
+bool loads(const LoaderAnswer& answer) {
+  // kAsOther: it runs the file, in another way; as `verify --for` judges. (Renamed scales, kAsOther of vLLM and SGLang,
+  // are of a name that is not written.)
+  return answer.takes == Takes::kLoads || answer.takes == Takes::kDequantizes || answer.takes == Takes::kAsOther;
+}
+
+// What to write a scheme as instead, for the end of a refusal; of what `loader` loads.
+std::string formats_hint(std::string_view scheme, std::optional<Loader> loader = std::nullopt) {
   std::vector<std::string_view> formats;
   for (const LegalPair& pair : legal_pairs()) {
-    if (pair.scheme == scheme) formats.push_back(format_name(pair.format));
+    if (pair.scheme != scheme) continue;
+    // The name that the loader gives MXFP8's scales.
+    const bool renamed = pair.format == OutputFormat::kMxfp8;
+    const char* scale = !renamed ? "" : loader == Loader::kSglang ? "weight_scale_inv" : "weight_scale";
+    const LoaderRow* row = loader ? loader_row(pair.scheme, pair.format, scale) : nullptr;
+    if (!loader || (row != nullptr && loads((*row)[*loader]))) formats.push_back(format_name(pair.format));
+  }
+  if (formats.empty()) {
+    return fmt::format("; it loads no format of {}: `octavo formats` shows what it does", scheme);
   }
   return fmt::format("; {} goes with --format {}, and `octavo formats` shows who loads what", scheme,
                      fmt::join(formats, " or "));
@@ -233,13 +250,10 @@ Status check_loader(const QuantSpec& spec, Loader loader) {
   if (spec.dtype != fp8::Format::kE4M3 && answer.takes != Takes::kNo) {
     answer = loader_answer_for(spec.dtype, Dialect::kFp8, loader);
   }
-  if (answer.takes == Takes::kLoads || answer.takes == Takes::kDequantizes) return {};
-  // It runs the file, in another way; as `verify --for` judges. (Renamed scales, kAsOther of vLLM and SGLang, are of a
-  // name that is not written.)
-  if (answer.takes == Takes::kAsOther) return {};
+  if (loads(answer)) return {};
   return usage_error("--for {}: {} {} does not load --scheme {} as --format {} ({}){}", loader_name(loader),
                      loader_title(loader), loader_version(loader), spec.scheme.name, format_name(spec.format),
-                     describe(answer), formats_hint(spec.scheme.name));
+                     describe(answer), formats_hint(spec.scheme.name, loader));
 }
 
 std::string legal_pairs_table() {

@@ -393,7 +393,8 @@ class LoaderRules {
 
   void check_transformers() {
     warn_metadata();
-    if (has_transposed_experts(subject_.model_type)) {
+    const bool unseen = transformers_wants_one_tensor(subject_.model_type, ct_);
+    if (unseen) {
       for (const ExpertBlock& block : subject_.experts) {
         if (subject_.modules[block.members[0]].joined_experts()) continue;
         violation(block.name, "experts one by one: for model_type {} transformers loads them in one tensor only",
@@ -402,6 +403,8 @@ class LoaderRules {
     }
     if (subject_.info.dialect == Dialect::kModelOpt || subject_.info.dialect == Dialect::kQuark) return;
     if (ct_) {
+      // Of families with transposed experts they are linears, or nobody looks for them.
+      if (has_transposed_experts(subject_.model_type)) return;
       for (const ExpertBlock& block : subject_.experts) {
         const Module& first = subject_.modules[block.members[0]];
         if (!first.quantized()) continue;

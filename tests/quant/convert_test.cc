@@ -190,7 +190,7 @@ TEST(Convert, WarnsOfFusedLayersWithUnequalScales) {
     const Checkpoint source = builder.open(dir / name);
     const Plan plan = make_convert_plan(source, spec_of({"static", "modelopt"})).value();
     return std::any_of(plan.warnings.begin(), plan.warnings.end(), [](const std::string& warning) {
-      return warning.starts_with("1 fused layers keep parts with different scales") &&
+      return warning.starts_with("the parts of 1 fused layer have different scales") &&
              warning.find("model.layers.0.self_attn.qkv_proj first") != std::string::npos;
     });
   };

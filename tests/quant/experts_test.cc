@@ -1,7 +1,10 @@
 // Experts in one 3-D tensor are quantized as the same experts stored one by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "octavo/quant/execute.h"
+#include "octavo/quant/output_config.h"
 #include "octavo/quant/plan.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/temp_dir.h"
@@ -177,6 +180,30 @@ TEST(Experts, OtherLayoutsStayAsTheyAre) {
   unknown.config().erase("hidden_size");
   EXPECT_TRUE(untouched(unknown));
   EXPECT_FALSE(untouched(fused()));
+}
+
+// What stays is named to loaders, with a reason: layouts under other names, and folders that hold both forms.
+TEST(Experts, WhatStaysIsNamedWithItsReason) {
+  TempDir dir;
+  const auto plan_of = [&](const CheckpointBuilder& builder, const char* name) {
+    Checkpoint checkpoint = builder.open(dir / name);
+    checkpoint.split_experts();
+    return make_plan(checkpoint, make_spec("dynamic", "").value()).value();
+  };
+  const auto warned = [](const Plan& plan, std::string_view text) {
+    return std::any_of(plan.warnings.begin(), plan.warnings.end(),
+                       [&](const std::string& w) { return w.find(text) != std::string::npos; });
+  };
+  CheckpointBuilder granite = one_by_one();
+  granite.add_bf16("model.layers.0.block_sparse_moe.input_linear.weight", {2, 4, 3}, std::vector<std::uint16_t>(24, 0));
+  const Plan other = plan_of(granite, "granite");
+  EXPECT_TRUE(warned(other, "other names than gate_up_proj"));
+  const std::string config = output_config(other).dump();
+  EXPECT_NE(config.find("model.layers.0.block_sparse_moe.experts\""), std::string::npos) << config;
+  EXPECT_NE(config.find("model.layers.0.block_sparse_moe.input_linear\""), std::string::npos) << config;
+  CheckpointBuilder both = fused();
+  both.add_bf16("model.layers.0.mlp.experts.0.gate_proj.weight", {1, 1}, std::vector<std::uint16_t>{0});
+  EXPECT_TRUE(warned(plan_of(both, "both"), "one by one as well"));
 }
 
 }  // namespace

@@ -80,6 +80,8 @@ TEST(Selection, KindsOfModules) {
           {"mtp.fc.weight", m, false, "MTP"},
           {"mtp.layers.0.mlp.down_proj.weight", m, true, "layer 0"},
           {"model.visual.blocks.0.attn.qkv.weight", m, false, "vision"},
+          {"vision_model.patch_embedding.linear.weight", m, false, "part of an embedding"},
+          {"model.embed_vision.embedding_projection.weight", m, false, "part of an embedding"},
           {"multi_modal_projector.linear_1.weight", m, false, "projector"},
           {"model.audio_tower.layers.0.fc1.weight", m, false, "audio"},
           {"score.weight", m, false, "outside the decoder layers"},

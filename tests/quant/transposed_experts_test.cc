@@ -497,5 +497,36 @@ TEST(TransposedExperts, AreNamedByTheirOwnNameToo) {
   EXPECT_TRUE(nothing.error().message.find("experts.gate_up_proj") != std::string::npos) << nothing.error().message;
 }
 
+bool mentions(const std::vector<std::string>& warnings, std::string_view text) {
+  return std::any_of(warnings.begin(), warnings.end(),
+                     [&](const std::string& w) { return w.find(text) != std::string::npos; });
+}
+
+// transformers makes linears of Llama 4's experts for compressed-tensors only; of Qwen3-VL-MoE's never. Whoever finds
+// no experts is told so once, also where they stay in BF16.
+TEST(TransposedExperts, WhatTransformersFinds) {
+  const TempDir dir;
+  const TinyModel model = model_of();
+  int number = 0;
+  for (const bool llama : {true, false}) {
+    for (const auto& [scheme, format, ignored] : {std::tuple("dynamic", "compressed-tensors", false),
+                                                  {"block", "compressed-tensors", false},
+                                                  {"block", "fp8", false},
+                                                  {"tensor", "fp8", false},
+                                                  {"block", "fp8", true}}) {
+      SCOPED_TRACE(fmt::format("{} {} {} {}", llama, scheme, format, ignored));
+      CheckpointBuilder builder = transposed(model);
+      builder.config()["model_type"] = llama ? "llama4" : "qwen3_vl_moe";
+      const Checkpoint source = open_split(std::move(builder), dir / fmt::format("{}", number++));
+      QuantSpec spec = spec_of(scheme, format);
+      if (ignored) spec.ignore = {"re:.*experts"};
+      const Plan plan = make_plan(source, spec).value();
+      const bool found = llama && std::string_view(format) == "compressed-tensors";
+      EXPECT_EQ(mentions(plan.warnings, "in one tensor only"), !found);
+      EXPECT_FALSE(mentions(plan.warnings, "cannot dequantize experts"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octavo::quant
