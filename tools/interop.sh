@@ -43,5 +43,9 @@ if [ "$vllm_venv" != none ]; then
   set -- --vllm-python "$vllm_venv/bin/python" "$@"
 fi
 export PYTHONDONTWRITEBYTECODE=1
+case " $* " in
+*" --sections "* | *" --only "*) ;;
+*) "$venv/bin/python" "$tools/experts.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/experts" ;;
+esac
 exec "$venv/bin/python" "$tools/check.py" --octavo "$(realpath "$octavo")" \
   --work "${OCTAVO_INTEROP_WORK:-$root/build/interop}" "$@"

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "octavo/quant/execute.h"
-#include "octavo/quant/output_config.h"
 #include "octavo/quant/plan.h"
 #include "tests/support/checkpoint_builder.h"
 #include "tests/support/temp_dir.h"
@@ -198,7 +197,7 @@ TEST(Experts, WhatStaysIsNamedWithItsReason) {
   granite.add_bf16("model.layers.0.block_sparse_moe.input_linear.weight", {2, 4, 3}, std::vector<std::uint16_t>(24, 0));
   const Plan other = plan_of(granite, "granite");
   EXPECT_TRUE(warned(other, "other names than gate_up_proj"));
-  const std::string config = output_config(other).dump();
+  const std::string config = other.config_text;
   EXPECT_NE(config.find("model.layers.0.block_sparse_moe.experts\""), std::string::npos) << config;
   EXPECT_NE(config.find("model.layers.0.block_sparse_moe.input_linear\""), std::string::npos) << config;
   CheckpointBuilder both = fused();
