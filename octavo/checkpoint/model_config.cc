@@ -69,4 +69,21 @@ Result<ModelConfig> parse_model_config(const Json& config, std::string_view orig
   return out;
 }
 
+std::vector<const Json*> config_levels(const Json& config) {
+  std::vector<const Json*> out{&config};
+  for (const char* key : kLanguageModelKeys) {
+    const auto part = config.find(key);
+    if (part != config.end() && part->is_object()) out.push_back(&*part);
+  }
+  return out;
+}
+
+std::uint64_t language_model_number(const Json& config, const char* key) {
+  for (const Json* level : config_levels(config)) {
+    const auto number = level->find(key);
+    if (number != level->end() && number->is_number_unsigned() && *number != 0) return number->get<std::uint64_t>();
+  }
+  return 0;
+}
+
 }  // namespace octavo

@@ -16,6 +16,11 @@ namespace octavo {
 // Where multimodal models keep the config of their language model.
 inline constexpr std::array<const char*, 3> kLanguageModelKeys = {"text_config", "llm_config", "language_config"};
 
+// The config itself, then that of the language model inside a multimodal one.
+std::vector<const Json*> config_levels(const Json& config);
+// The number above zero at `key` in the first level that has one; 0 when none has.
+std::uint64_t language_model_number(const Json& config, const char* key);
+
 // The names of the families that store experts transposed, [experts, in, out], with gate and up as halves, and whose
 // models in transformers load experts in one tensor only, where vLLM and SGLang take them one by one as well.
 inline constexpr std::array<std::string_view, 4> kTransposedExperts = {"llama4", "llama4_text", "qwen3_vl_moe",

@@ -15,25 +15,6 @@ namespace {
 
 constexpr std::string_view kExperts = ".experts.";
 
-// The config itself, then that of the language model inside a multimodal one.
-std::vector<const Json*> config_levels(const Json& config) {
-  std::vector<const Json*> out{&config};
-  for (const char* key : kLanguageModelKeys) {
-    const auto part = config.find(key);
-    if (part != config.end() && part->is_object()) out.push_back(&*part);
-  }
-  return out;
-}
-
-// 0 when unknown.
-std::uint64_t hidden_size(const Json& config) {
-  for (const Json* level : config_levels(config)) {
-    const auto size = level->find("hidden_size");
-    if (size != level->end() && size->is_number_unsigned() && *size != 0) return size->get<std::uint64_t>();
-  }
-  return 0;
-}
-
 // Of the config, "" when it has none; and whether a level says one of the families with transposed experts.
 struct Family {
   std::string model_type;
@@ -223,7 +204,7 @@ void Checkpoint::split_experts() {
     if (leaf_of(tensor.name) == "gate_up_proj") block.gate_up = &tensor;
     if (leaf_of(tensor.name) == "down_proj") block.down = &tensor;
   }
-  const std::uint64_t hidden = hidden_size(config_);
+  const std::uint64_t hidden = language_model_number(config_, "hidden_size");
   const Family family = family_of(config_);
   joined_.clear();
   for (const std::string_view prefix : three) {

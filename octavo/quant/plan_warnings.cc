@@ -67,9 +67,7 @@ class Warnings {
       experts = experts || planned.quantized();
       split = split || tensor.part_of != CheckpointTensor::kWhole;
     }
-    // Whoever finds no experts does not come to their scales.
-    const bool unseen = (experts || split) && transformers_wants_one_tensor(config_.model_type, compressed);
-    if (unseen) {
+    if ((experts || split) && transformers_wants_one_tensor(config_.model_type, compressed)) {
       warn_of({Loader::kTransformers},
               fmt::format("transformers' {} loads experts in one tensor only and finds none of these; vLLM and SGLang "
                           "take them",
@@ -82,7 +80,8 @@ class Warnings {
               "vLLM and SGLang refuse experts with one scale a tensor and activations per token; --scheme dynamic or "
               "block has no such limit");
     }
-    if (experts && !unseen && compressed && !has_transposed_experts(config_.model_type) &&
+    // Of families that store them transposed it makes linears of experts, or does not come to their scales.
+    if (experts && compressed && !has_transposed_experts(config_.model_type) &&
         (block || spec.scheme.granularity == Granularity::kGroup)) {
       warn_of({Loader::kTransformers},
               fmt::format("transformers cannot dequantize experts in {} of compressed-tensors; --format {} can",
@@ -184,19 +183,8 @@ class Warnings {
         list));
   }
 
-  // Also of the language model inside a multimodal one.
   std::uint64_t kv_heads() const {
-    const auto heads_in = [](const Json& part) -> std::uint64_t {
-      const auto it = part.find("num_key_value_heads");
-      return it != part.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : 0;
-    };
-    if (const std::uint64_t heads = heads_in(checkpoint_.config())) return heads;
-    for (const char* key : kLanguageModelKeys) {
-      const auto part = checkpoint_.config().find(key);
-      if (part == checkpoint_.config().end() || !part->is_object()) continue;
-      if (const std::uint64_t heads = heads_in(*part)) return heads;
-    }
-    return 1;
+    return std::max<std::uint64_t>(1, language_model_number(checkpoint_.config(), "num_key_value_heads"));
   }
 
   // Engines that fuse q/k/v or gate/up refuse a file where only some of them are quantized.

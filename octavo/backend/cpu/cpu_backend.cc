@@ -115,10 +115,6 @@ class CpuBackend : public backend::Backend {
                       std::span<std::int32_t> ranks) override;
 
  private:
-  // A weight's share of a call.
-  struct LinearPart {
-    LinearArgs args;
-  };
   // Some query heads of one key/value head for some tokens of one sequence.
   struct AttentionPart {
     const SequenceRows* sequence = nullptr;
@@ -143,6 +139,9 @@ class CpuBackend : public backend::Backend {
   void add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first, std::uint64_t tokens);
   void put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token);
   void run_linear_parts();
+  void split_attention(const AttentionShape& shape);
+  AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
+                               const CpuKvCache& cache, CpuActivations& out);
 
   CpuOptions options_;
   const Kernels& kernels_;
@@ -152,11 +151,7 @@ class CpuBackend : public backend::Backend {
   Memory inputs_;        // [kMaxTokens, padded K + kInputSpread], FP32 or BF16: the inputs of linear layers in tiles
   Memory input_scales_;  // [kMaxTokens, scales of a token]
   std::vector<std::uint64_t> token_tiles_;
-  std::vector<LinearPart> linear_parts_;
-  void split_attention(const AttentionShape& shape);
-  AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
-                               const CpuKvCache& cache, CpuActivations& out);
-
+  std::vector<LinearArgs> linear_parts_;  // a weight each
   std::vector<AttentionPart> attention_parts_;
   std::vector<AttentionPart> divided_parts_;  // parts whose splits were computed apart
   Memory states_;
@@ -260,11 +255,11 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
       float* column = out.data + first * out.stride;
       for (const LinearWeight* weight : weights) {
         if (same_form(weight, weights[lead])) {
-          LinearPart part{form_of(weight).args()};
-          if (kernels_.bf16_inputs) part.args.factor = 1;  // codes become their own values there
-          part.args.out = column;
-          part.args.out_stride = out.stride;
-          part.args.add = add;
+          LinearArgs part = form_of(weight).args();
+          if (kernels_.bf16_inputs) part.factor = 1;  // codes become their own values there
+          part.out = column;
+          part.out_stride = out.stride;
+          part.add = add;
           linear_parts_.push_back(part);
         }
         column += weight->spec().n;
@@ -293,13 +288,13 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
     put_input(row, segments.padded(), tile, t);
   });
   const bool grouped = rounding.kind == InputRounding::Kind::kDynamicGroup;
-  for (LinearPart& part : linear_parts_) {
-    part.args.x = inputs_.bytes();
-    part.args.x_stride = segments.padded() + kInputSpread;
-    part.args.token_tiles = token_tiles_.data();
-    part.args.tiles = tiles;
-    part.args.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
-    part.args.x_segment_scales = grouped ? input_scales_.floats() : nullptr;
+  for (LinearArgs& part : linear_parts_) {
+    part.x = inputs_.bytes();
+    part.x_stride = segments.padded() + kInputSpread;
+    part.token_tiles = token_tiles_.data();
+    part.tiles = tiles;
+    part.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
+    part.x_segment_scales = grouped ? input_scales_.floats() : nullptr;
   }
 }
 
@@ -326,9 +321,9 @@ void CpuBackend::put_input(const float* row, std::uint64_t padded, std::uint64_t
 
 void CpuBackend::run_linear_parts() {
   std::uint64_t panels = 0, work = 0;
-  for (const LinearPart& part : linear_parts_) {
-    panels += ceil_div(part.args.n, kPanel);
-    work += part.args.n * part.args.segment_begins[part.args.segments] * token_tiles_.back();
+  for (const LinearArgs& part : linear_parts_) {
+    panels += ceil_div(part.n, kPanel);
+    work += part.n * part.segment_begins[part.segments] * token_tiles_.back();
   }
   const auto threads = static_cast<std::uint64_t>(pool_.threads());
   // Panels that stay together: with few tokens a kernel takes several at once.
@@ -339,11 +334,11 @@ void CpuBackend::run_linear_parts() {
     std::uint64_t begin = units * share / shares * together;
     const std::uint64_t end = std::min(panels, units * (share + 1) / shares * together);
     std::uint64_t before = 0;  // panels of the parts before
-    for (const LinearPart& part : linear_parts_) {
-      const std::uint64_t after = before + ceil_div(part.args.n, kPanel);
+    for (const LinearArgs& part : linear_parts_) {
+      const std::uint64_t after = before + ceil_div(part.n, kPanel);
       if (begin < after && begin < end) {
         const std::uint64_t last = std::min(end, after);
-        kernels_.linear(part.args, begin - before, last - before, scratch(worker));
+        kernels_.linear(part, begin - before, last - before, scratch(worker));
         begin = last;
       }
       before = after;
