@@ -67,7 +67,7 @@ Json sampling_json(const engine::SamplingParams& p) {
           {"top_k", p.top_k},
           {"top_p", p.top_p},
           {"min_p", p.min_p},
-          {"seed", p.seed},
+          {"seed", p.seed.value_or(0)},
           {"repetition_penalty", p.repetition_penalty}};
 }
 

@@ -294,10 +294,6 @@ double rate(std::uint64_t count, double seconds) { return seconds > 0 ? static_c
 
 }  // namespace
 
-std::string_view finish_name(FinishReason reason) {
-  return reason == FinishReason::kStop ? "stop" : reason == FinishReason::kLength ? "length" : "abort";
-}
-
 double GenerateResult::prefill_rate() const { return rate(prompt_tokens - reused_tokens, prefill_seconds); }
 double GenerateResult::decode_rate() const { return rate(decoded_tokens, decode_seconds); }
 

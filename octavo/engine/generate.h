@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "octavo/engine/finish.h"
 #include "octavo/engine/runner.h"
 #include "octavo/engine/sampler.h"
 
@@ -24,10 +25,6 @@ struct GenerateRequest {
   int logprobs = -1;                // -1: none; k >= 0: the chosen token's and the k most likely
   std::function<bool()> cancelled;  // asked between steps, from the calling thread; empty: never
 };
-
-// An end token or stop text; max_tokens or the context; cancelled.
-enum class FinishReason : std::uint8_t { kStop, kLength, kAbort };
-std::string_view finish_name(FinishReason reason);  // "stop", "length", "abort"
 
 struct Completion {
   std::vector<std::int32_t> tokens;  // the end token included

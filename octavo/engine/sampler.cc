@@ -169,7 +169,7 @@ std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
     probabilities_.push_back(weight(id));
     total += probabilities_.back();
   }
-  const double at = uniform(params_.seed, stream_, index) * total;
+  const double at = uniform(params_.seed.value_or(0), stream_, index) * total;
   double sum = 0;
   std::int32_t last = kept_.front();
   for (std::size_t i = 0; i < kept_.size(); ++i) {

@@ -1,13 +1,16 @@
 // From logits to a token: penalty, temperature, min-p, top-k, top-p, and one random number a token.
 //
-// Names, meanings and order are vLLM's (v1/sample/sampler.py): repetition penalty; at temperature 0 the most likely
-// token; else logits / temperature, min-p, top-k, top-p, each over what the one before left. Reported logprobs and
-// ranks are of the model's own distribution, before all of this ("raw_logprobs"). Where vLLM leaves ties open, the
-// smaller id wins; top-k keeps every token that is as likely as the k-th, as vLLM does.
+// Names, meanings and order are vLLM's (v1/sample/sampler.py): before min_tokens no token that would end the output;
+// logit bias; repetition, frequency and presence penalty; at temperature 0 the most likely token; else logits /
+// temperature, min-p, top-k, top-p, each over what the one before left. Reported logprobs and ranks are of the model's
+// own distribution, before all of this ("raw_logprobs"), or after it ("processed_logprobs"). Where vLLM leaves ties
+// open, the smaller id wins; top-k keeps every token that is as likely as the k-th, as vLLM does.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "octavo/base/status.h"
@@ -20,12 +23,23 @@ struct SamplingParams {
   double top_p = 1;               // (0, 1]
   double min_p = 0;               // [0, 1]: of the most likely token's probability
   double repetition_penalty = 1;  // > 0; over prompt and output
-  std::uint64_t seed = 0;
+  double frequency_penalty = 0;   // [-2, 2]: taken from a logit for every time the token stands in the output
+  double presence_penalty = 0;    // [-2, 2]: taken once, if it stands there at all
+  std::vector<std::pair<std::int32_t, double>> logit_bias = {};  // added; each id once, inside the vocabulary
+  std::uint64_t min_tokens = 0;                      // output tokens before one that ends the output may come
+  std::vector<std::int32_t> stop_token_ids = {};     // end the output, as the model's end tokens do
+  std::optional<std::uint64_t> seed = std::nullopt;  // nullopt: 0 (the engine draws one for each request)
 };
 inline constexpr double kGreedyTemperature = 1e-5;
 
 // A usage error that names the option and the value.
 Status check_sampling(const SamplingParams& params);
+
+// Of which distribution logprobs and ranks are reported.
+enum class LogprobsMode : std::uint8_t {
+  kRaw,        // the model's own: log softmax of its logits
+  kProcessed,  // the one the token is drawn from; at temperature 0, of the logits whose largest is taken
+};
 
 struct TokenLogprob {
   std::int32_t token = 0;
