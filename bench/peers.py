@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 TESTS = ("prefill", "decode", "batch")  # tokens/s of each; a test that an engine cannot run is missing
-HOLD_SECONDS = 130
+HOLD_SECONDS = 140
 TIMEOUT_SECONDS = 600
 
 
@@ -54,18 +54,20 @@ def parse_batched_bench(text):
     """Tokens/s of the last row of the table of llama-batched-bench, by the name of its column."""
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")]
             for line in text.splitlines() if line.lstrip().startswith("|")]
-    header = next(row for row in rows if "S_TG t/s" in row)
+    header = next((row for row in rows if "S_TG t/s" in row), None)
+    if header is None:
+        raise ValueError("llama-batched-bench printed no table")
     figures = [row for row in rows if len(row) == len(header) and re.fullmatch(r"\d+", row[0])]
     return float(figures[-1][header.index("S_TG t/s")])
 
 
 # --- Engines: each gives {test: tokens/s} and what it says of itself ----------------------------------------------
 
-def output_of(command, environment=None):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
-                          env={**os.environ, **(environment or {})})
+def output_of(command, environment=None, errors_too=False):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if errors_too else subprocess.PIPE,
+                          text=True, timeout=TIMEOUT_SECONDS, check=False, env={**os.environ, **(environment or {})})
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
+        said = ((done.stderr or "").strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
         raise RuntimeError(f"{shlex.join(map(str, command))}: exit code {done.returncode}: {said[0][:300]}")
     return done.stdout
 
@@ -101,9 +103,9 @@ class Llama:
         steps = max(8, o.tg // o.batch)  # as octavo bench
         program = self.folder / "llama-batched-bench"
         if program.exists():
-            tests["batch"] = parse_batched_bench(output_of(
+            tests["batch"] = parse_batched_bench(output_of(  # ik_llama.cpp prints its table to standard error
                 [program, "-m", self.file, "-t", str(threads), "-c", str(max(512, o.batch * (steps + 8))),
-                 "-npp", "1", "-ntg", str(steps), "-npl", str(o.batch), *self.batched_flags]))
+                 "-npp", "1", "-ntg", str(steps), "-npl", str(o.batch), *self.batched_flags], errors_too=True))
         return tests, {"version": commit}
 
 
@@ -166,7 +168,7 @@ def measure(engines, threads, rounds, lock):
             try:
                 tests, said = engine.run(threads)
                 row["said"].append(said)
-            except (RuntimeError, subprocess.TimeoutExpired, OSError, ValueError, LookupError, StopIteration) as error:
+            except (RuntimeError, subprocess.TimeoutExpired, OSError, ValueError, LookupError) as error:
                 tests = {}
                 row["errors"].append(str(error))
                 print(f"peers: {error}", file=sys.stderr)
