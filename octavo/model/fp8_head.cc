@@ -49,7 +49,7 @@ Fp8HeadEncoder::Fp8HeadEncoder(backend::Backend& backend, Isa isa, int workers, 
 
 std::optional<quant::NonFiniteAt> Fp8HeadEncoder::encode(std::uint64_t row, std::span<std::byte> values, int worker) {
   const std::uint64_t rows = values.size() / (stored_.k * dtype_bytes(stored_.dtype));
-  std::vector<std::uint8_t>& codes = codes_[static_cast<std::size_t>(worker)];
+  Scratch<std::uint8_t>& codes = codes_[static_cast<std::size_t>(worker)];
   codes.resize(rows * stored_.k);
   quant::PieceEncoder encoder(cpu::encode_kernels(isa_), encoding_, stored_.dtype);
   encoder.load(values, rows, stored_.k);

@@ -11,6 +11,7 @@
 
 #include "octavo/backend/backend.h"
 #include "octavo/base/cpu.h"
+#include "octavo/base/scratch.h"
 #include "octavo/model/weights.h"
 #include "octavo/quant/encode_piece.h"
 
@@ -40,8 +41,8 @@ class Fp8HeadEncoder {
   const backend::LinearSpec stored_;
   const quant::WeightEncoding encoding_;
   LinearWeight& head_;
-  std::vector<float> scales_;                     // [n]
-  std::vector<std::vector<std::uint8_t>> codes_;  // by worker
+  std::vector<float> scales_;                 // [n]
+  std::vector<Scratch<std::uint8_t>> codes_;  // by worker
 };
 
 }  // namespace octavo::model

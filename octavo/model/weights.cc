@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "octavo/base/memory.h"
+#include "octavo/base/scratch.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
 #include "octavo/fp8/half.h"
@@ -146,11 +147,11 @@ class Loader {
                       **head->place);
     }
 
-    std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(options_.threads));
+    std::vector<Scratch<std::byte>> buffers(static_cast<std::size_t>(options_.threads));
     const Status done = for_each_index(options_.threads, pieces.size(), [&](std::size_t i, int worker) -> Status {
       const Piece& piece = pieces[i];
       const CheckpointTensor& tensor = *piece.tensor;
-      std::vector<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
+      Scratch<std::byte>& buffer = buffers[static_cast<std::size_t>(worker)];
       buffer.resize(piece.bytes);
       OCTAVO_TRY(checkpoint_.read(tensor, piece.offset, buffer));
       if (is_fp8(tensor.dtype)) {

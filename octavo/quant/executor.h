@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "octavo/backend/cpu/encode.h"
+#include "octavo/base/scratch.h"
 #include "octavo/quant/execute.h"
 #include "octavo/quant/schedule.h"
 #include "octavo/quant/unit_result.h"
@@ -78,8 +79,9 @@ class Executor {
     std::optional<float> wait_amax() const;  // nullopt when broken
   };
   struct Buffers {
-    std::vector<std::byte> source, stored_scales, fp8;
-    std::vector<std::uint8_t> codes;
+    Scratch<std::byte> source;
+    Scratch<std::uint8_t> codes;
+    std::vector<std::byte> stored_scales, fp8;
     std::vector<float> scales;
   };
 
