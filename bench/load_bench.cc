@@ -175,6 +175,7 @@ Status measure(const Options& o, int threads) {
                kColumn, seconds, *least, *most, static_cast<double>(total) / 1e9 / seconds, median(ratios), *low,
                *high);
   }
+  std::fflush(stdout);  // a table is there though the next run is ended
   return {};
 }
 
