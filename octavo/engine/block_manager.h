@@ -42,7 +42,8 @@ struct PrefixMatch {
 // One thread at a time.
 class BlockManager {
  public:
-  explicit BlockManager(std::uint64_t blocks);
+  // `hash_mask`: the bits of the hash that are used; a test of collisions uses few.
+  explicit BlockManager(std::uint64_t blocks, std::uint64_t hash_mask = ~std::uint64_t{0});
 
   std::uint64_t total() const { return blocks_.size(); }
   std::uint64_t free() const { return free_; }  // held by nobody; published ones among them
@@ -83,6 +84,7 @@ class BlockManager {
     std::int32_t before = kNone, after = kNone;  // in the list of free blocks
   };
 
+  std::uint64_t key_of(std::uint64_t parent, std::span<const std::int32_t> tokens, std::string_view salt) const;
   const Block* find(std::uint64_t parent, std::span<const std::int32_t> tokens, std::string_view salt) const;
   std::int32_t take();
   void hold(std::int32_t index);
@@ -97,6 +99,7 @@ class BlockManager {
   std::int32_t first_free_ = kNone, last_free_ = kNone;   // the first is taken next
   std::uint64_t free_ = 0;
   std::uint64_t serials_ = 0;
+  std::uint64_t hash_mask_;
   std::uint64_t epoch_ = 1;
 };
 

@@ -4,7 +4,7 @@
 //   while (engine.has_work()) engine.step();          // events arrive in `sink`
 //
 // One thread owns it. A server uses EngineThread (engine_thread.h), which is that thread. Only what says so here may be
-// called from others.
+// called from others. A sink must not call the Engine that called it.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,8 @@ struct WeightVersion {
   std::string label = "default";
 };
 
+struct RequestState;
+
 // A request that was checked and is ready to be added. Movable; made by Engine::prepare.
 class PreparedRequest {
  public:
@@ -40,9 +42,8 @@ class PreparedRequest {
 
  private:
   friend class Engine;
-  struct State;
-  explicit PreparedRequest(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit PreparedRequest(std::unique_ptr<RequestState> state);
+  std::unique_ptr<RequestState> state_;
 };
 
 class Engine {
@@ -82,6 +83,7 @@ class Engine {
   void hold_new();
   void release_hold();
   std::uint64_t held_back() const;  // requests that wait because of hold_new()
+  std::uint64_t begun() const;      // requests that have been admitted and are not finished
   // Forgets every cached prefix; running requests keep their blocks. Texts do not change by it.
   void flush_prefix_cache();
 

@@ -27,7 +27,7 @@ class EngineThread {
   void abort_all(std::string why = "the request was aborted");  // all that were submitted before
 
   // Returns when no step runs any more and what is in flight is as the mode says. New requests queue until resume().
-  // kWait fails in an engine that is paused already with requests in flight: they would never finish.
+  // kWait fails in an engine that is paused already with requests that have begun: they would never finish.
   Status pause(InFlight mode);
   void resume();
   bool paused() const;

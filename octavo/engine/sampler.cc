@@ -10,6 +10,15 @@
 namespace octavo::engine {
 namespace {
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kLargest = std::numeric_limits<float>::max();
+
+// logit += value, and stays a finite number if it was one.
+void add(float& logit, double value) {
+  if (!std::isinf(logit))
+    logit = static_cast<float>(std::clamp(static_cast<double>(logit) + value, -kLargest, kLargest));
+}
+
 // The most likely first; ties by smaller id.
 struct MoreLikely {
   std::span<const float> logits;
@@ -70,7 +79,22 @@ Status check_sampling(const SamplingParams& p) {
   if (!(p.repetition_penalty > 0 && std::isfinite(p.repetition_penalty))) {
     return usage_error("--repetition-penalty {}: must be above 0", p.repetition_penalty);
   }
+  for (const auto& [name, value] :
+       {std::pair{"frequency", p.frequency_penalty}, std::pair{"presence", p.presence_penalty}}) {
+    if (!(value >= -2 && value <= 2)) return usage_error("--{}-penalty {}: must be from -2 to 2", name, value);
+  }
+  for (const auto& [id, bias] : p.logit_bias) {
+    if (!(bias >= -100 && bias <= 100))
+      return usage_error("logit bias {} of token {}: must be from -100 to 100", bias, id);
+  }
   return {};
+}
+
+bool samples_raw(const SamplingParams& p) {
+  const bool greedy = p.temperature < kGreedyTemperature;
+  const bool cut = !greedy && (p.temperature != 1 || p.top_k > 0 || p.top_p < 1 || p.min_p > 0);
+  const bool penalized = p.repetition_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0;
+  return !cut && !penalized && p.logit_bias.empty() && p.min_tokens == 0;
 }
 
 void set_chosen_logprob(Sample& sample, float logprob, std::int32_t rank) {
@@ -128,22 +152,56 @@ std::vector<TokenLogprob> most_likely(std::span<const float> logits, std::size_t
   return out;
 }
 
-std::span<const float> Sampler::penalized(std::span<const float> logits, std::span<const std::int32_t> history) {
-  if (params_.repetition_penalty == 1) return logits;
-  seen_.assign(history.begin(), history.end());
-  std::sort(seen_.begin(), seen_.end());
-  seen_.erase(std::unique(seen_.begin(), seen_.end()), seen_.end());
-  penalized_.assign(logits.begin(), logits.end());
-  for (const std::int32_t id : seen_) {
-    float& logit = penalized_[static_cast<std::size_t>(id)];
-    if (std::isinf(logit)) continue;
-    // Away from "likely" whatever the sign; an absurd penalty does not make an infinity.
-    constexpr double kLargest = std::numeric_limits<float>::max();
-    const double value = logit;
-    const double less = value > 0 ? value / params_.repetition_penalty : value * params_.repetition_penalty;
-    logit = static_cast<float>(std::clamp(less, -kLargest, kLargest));
+Sampler::Sampler(SamplingParams params, std::uint64_t stream, std::span<const std::int32_t> end_tokens)
+    : params_(std::move(params)), stream_(stream), ending_(params_.stop_token_ids) {
+  ending_.insert(ending_.end(), end_tokens.begin(), end_tokens.end());
+}
+
+// What comes before the temperature. The logits themselves where nothing does.
+std::span<const float> Sampler::adjusted(std::span<const float> logits, std::span<const std::int32_t> history,
+                                         std::uint64_t index) {
+  const SamplingParams& p = params_;
+  const bool mask = index < p.min_tokens && !ending_.empty();
+  const bool penalty = p.repetition_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0;
+  if (!mask && !penalty && p.logit_bias.empty()) return logits;
+  adjusted_.assign(logits.begin(), logits.end());
+  if (mask) {
+    for (const std::int32_t id : ending_) {
+      if (id >= 0 && static_cast<std::size_t>(id) < adjusted_.size())
+        adjusted_[static_cast<std::size_t>(id)] = -kInfinity;
+    }
   }
-  return penalized_;
+  for (const auto& [id, bias] : p.logit_bias) {
+    if (id >= 0 && static_cast<std::size_t>(id) < adjusted_.size()) add(adjusted_[static_cast<std::size_t>(id)], bias);
+  }
+  if (penalty) penalize(history, index);
+  return adjusted_;
+}
+
+void Sampler::penalize(std::span<const std::int32_t> history, std::uint64_t index) {
+  const auto each_seen = [&](std::span<const std::int32_t> tokens, const auto& body) {
+    seen_.assign(tokens.begin(), tokens.end());
+    std::sort(seen_.begin(), seen_.end());
+    for (std::size_t i = 0, end = 0; i < seen_.size(); i = end) {
+      while (end < seen_.size() && seen_[end] == seen_[i]) ++end;
+      float& logit = adjusted_[static_cast<std::size_t>(seen_[i])];
+      if (!std::isinf(logit)) body(logit, static_cast<double>(end - i));
+    }
+  };
+  if (params_.repetition_penalty != 1) {
+    each_seen(history, [&](float& logit, double) {
+      // Away from "likely" whatever the sign; an absurd penalty does not make an infinity.
+      const double value = logit;
+      const double less = value > 0 ? value / params_.repetition_penalty : value * params_.repetition_penalty;
+      logit = static_cast<float>(std::clamp(less, -kLargest, kLargest));
+    });
+  }
+  if (params_.frequency_penalty != 0 || params_.presence_penalty != 0) {
+    const std::size_t output = std::min<std::size_t>(history.size(), index);
+    each_seen(history.last(output), [&](float& logit, double count) {
+      add(logit, -(params_.frequency_penalty * count + params_.presence_penalty));
+    });
+  }
 }
 
 std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
@@ -169,6 +227,8 @@ std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
     probabilities_.push_back(weight(id));
     total += probabilities_.back();
   }
+  largest_ = largest;
+  total_ = total;
   const double at = uniform(params_.seed.value_or(0), stream_, index) * total;
   double sum = 0;
   std::int32_t last = kept_.front();
@@ -181,10 +241,35 @@ std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
   return last;  // the last possible one where rounding left `at` beyond the sum
 }
 
+// Of the tokens that draw() left; at temperature 0, which draws nothing, of all.
+void Sampler::report_processed(std::span<const float> scores, std::size_t top, Sample& sample) {
+  if (params_.temperature < kGreedyTemperature) {
+    const double normalizer = log_sum_exp(scores);
+    const double score = scores[static_cast<std::size_t>(sample.chosen.token)];
+    sample.chosen.logprob = static_cast<float>(score - normalizer);
+    sample.chosen.rank = rank_of(scores, sample.chosen.token);
+    sample.top = most_likely(scores, top, normalizer);
+    std::erase_if(sample.top, [](const TokenLogprob& entry) { return std::isinf(entry.logprob); });
+    return;
+  }
+  const double normalizer = std::log(total_);
+  const auto score = [&](std::int32_t id) { return scores[static_cast<std::size_t>(id)]; };
+  const auto report = [&](std::int32_t id) {
+    const auto larger = std::count_if(kept_.begin(), kept_.end(), [&](std::int32_t k) { return score(k) > score(id); });
+    const double relative = (static_cast<double>(score(id)) - largest_) / params_.temperature;
+    return TokenLogprob{id, static_cast<float>(relative - normalizer), static_cast<std::int32_t>(larger + 1)};
+  };
+  sample.chosen = report(sample.chosen.token);
+  const std::size_t count = std::min(top, kept_.size());
+  const auto end = kept_.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(kept_.begin(), end, kept_.end(), MoreLikely{scores});
+  for (auto id = kept_.begin(); id != end; ++id) sample.top.push_back(report(*id));
+}
+
 Result<Sample> Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history,
-                               std::uint64_t index, int top) {
+                               std::uint64_t index, int top, LogprobsMode mode) {
   bool finite = !logits.empty();
-  float largest = -std::numeric_limits<float>::infinity();
+  float largest = -kInfinity;
   for (const float logit : logits) {
     finite &= !std::isnan(logit);
     largest = std::max(largest, logit);
@@ -192,10 +277,17 @@ Result<Sample> Sampler::sample(std::span<const float> logits, std::span<const st
   if (!finite || std::isinf(largest)) {
     return failure("the model's logits for token {} of the output are not finite numbers", index + 1);
   }
-  const std::span<const float> scores = penalized(logits, history);
+  const std::span<const float> scores = adjusted(logits, history, index);
   Sample sample;
-  sample.chosen.token = params_.temperature < kGreedyTemperature ? argmax(scores) : draw(scores, index);
-  if (top >= 0) {
+  sample.chosen.token = argmax(scores);
+  if (std::isinf(scores[static_cast<std::size_t>(sample.chosen.token)])) {
+    return failure("no token is left for place {} of the output: min_tokens rules out all that the model can say",
+                   index + 1);
+  }
+  if (params_.temperature >= kGreedyTemperature) sample.chosen.token = draw(scores, index);
+  if (top >= 0 && mode == LogprobsMode::kProcessed) {
+    report_processed(scores, static_cast<std::size_t>(top), sample);
+  } else if (top >= 0) {
     const double normalizer = log_sum_exp(logits);
     const double logit = logits[static_cast<std::size_t>(sample.chosen.token)];
     sample.chosen.logprob = static_cast<float>(logit - normalizer);

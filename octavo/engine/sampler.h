@@ -34,6 +34,9 @@ inline constexpr double kGreedyTemperature = 1e-5;
 
 // A usage error that names the option and the value.
 Status check_sampling(const SamplingParams& params);
+// Whether a token is drawn from (or, at temperature 0, is the most likely of) the model's own distribution: nothing is
+// penalized, biased, masked or cut, and the temperature is 0 or 1.
+bool samples_raw(const SamplingParams& params);
 
 // Of which distribution logprobs and ranks are reported.
 enum class LogprobsMode : std::uint8_t {
@@ -69,23 +72,31 @@ std::vector<TokenLogprob> most_likely(std::span<const float> logits, std::size_t
 // and i alone, not on the batch nor on the machine's random device. One thread at a time.
 class Sampler {
  public:
-  Sampler(const SamplingParams& params, std::uint64_t stream) : params_(params), stream_(stream) {}
+  // `end_tokens`: of the model; as params.stop_token_ids they may not come before min_tokens.
+  Sampler(SamplingParams params, std::uint64_t stream, std::span<const std::int32_t> end_tokens = {});
 
-  // `history`: prompt and output so far, ids inside the vocabulary. `top` < 0: neither logprob nor rank is reported (0
-  // and 1 stand there); k >= 0: both, and the k most likely. A failure where a logit is NaN or +infinity.
+  // `history`: prompt and output so far, ids inside the vocabulary; its last `index` tokens (all where it has fewer)
+  // are the output. `top` < 0: neither logprob nor rank is reported (0 and 1 stand there); k >= 0: both, and the k most
+  // likely; processed ones only of tokens that can be drawn. A failure where a logit is NaN or +infinity, and where
+  // no token is left to draw.
   Result<Sample> sample(std::span<const float> logits, std::span<const std::int32_t> history, std::uint64_t index,
-                        int top);
+                        int top, LogprobsMode mode = LogprobsMode::kRaw);
 
  private:
-  std::span<const float> penalized(std::span<const float> logits, std::span<const std::int32_t> history);
-  std::int32_t draw(std::span<const float> logits, std::uint64_t index);
+  std::span<const float> adjusted(std::span<const float> logits, std::span<const std::int32_t> history,
+                                  std::uint64_t index);
+  void penalize(std::span<const std::int32_t> history, std::uint64_t index);
+  std::int32_t draw(std::span<const float> scores, std::uint64_t index);
+  void report_processed(std::span<const float> scores, std::size_t top, Sample& sample);
 
   SamplingParams params_;
   std::uint64_t stream_;               // the number of the continuation among --n
-  std::vector<float> penalized_;       // [vocab]
-  std::vector<std::int32_t> seen_;     // distinct ids of the history
+  std::vector<std::int32_t> ending_;   // tokens that may not come before min_tokens
+  std::vector<float> adjusted_;        // [vocab]
+  std::vector<std::int32_t> seen_;     // ids of the history, sorted
   std::vector<std::int32_t> kept_;     // ids that may be drawn
   std::vector<double> probabilities_;  // of kept_, not normalized
+  double largest_ = 0, total_ = 0;     // the logit that they are relative to, and their sum
 };
 
 }  // namespace octavo::engine

@@ -79,6 +79,10 @@ class Scheduler {
 
   std::uint64_t running() const { return running_.size(); }
   std::uint64_t waiting() const { return waiting_.size(); }
+  // Whether the next plan() would not be empty.
+  bool has_work() const {
+    return !running_.empty() || (!by_arrival_.empty() && (*by_arrival_.begin())->arrival < hold_from_);
+  }
 
   // Prefix cache, in tokens: looked up at admissions, and found.
   std::uint64_t prefix_queries() const { return prefix_queries_; }

@@ -18,16 +18,18 @@ std::size_t overlap(std::string_view text, std::string_view stop) {
 }  // namespace
 
 std::string StopText::push(std::string_view text) {
-  if (stopped_) return {};
+  if (stopped()) return {};
   held_ += text;
   std::size_t end = std::string::npos, keep = 0;
-  for (const std::string& stop : stops_) {
-    end = std::min(end, held_.find(stop));
-    keep = std::max(keep, overlap(held_, stop));
+  for (std::size_t i = 0; i < stops_.size(); ++i) {
+    if (const std::size_t at = held_.find(stops_[i]); at < end) {
+      end = at;
+      matched_ = i;
+    }
+    keep = std::max(keep, overlap(held_, stops_[i]));
   }
-  if (end != std::string::npos) {
-    stopped_ = true;
-    held_.resize(end);
+  if (stopped()) {
+    held_.resize(include_ ? end + matched().size() : end);
     return std::exchange(held_, {});
   }
   // A UTF-8 stop text begins at a character, so what is shown ends at one.

@@ -306,6 +306,119 @@ TEST(Sampler, LogSumExpOfLargeLogits) {
   EXPECT_NEAR(log_sum_exp(std::vector<float>{-1000, -1000}), -1000 + std::log(2.0), 1e-9);
 }
 
+TEST(Sampler, FrequencyAndPresencePenaltyOverTheOutput) {
+  // Prompt 1, 1, 6; output 3, 9, 3, 3.
+  const std::vector<std::int32_t> history = {1, 1, 6, 3, 9, 3, 3};
+  std::vector<float> logits = kLogits;
+  logits[3] -= 3 * 0.5f;
+  logits[9] -= 0.5f;
+  const auto token_after = [&](const SamplingParams& params) {
+    // The index is the length of the output.
+    Sampler sampler(params, 0);
+    std::map<std::int32_t, std::uint64_t> out;
+    for (std::uint64_t seed = 0; seed < 30'000; ++seed) {
+      SamplingParams own = params;
+      own.seed = seed;
+      ++out[Sampler(own, 0).sample(kLogits, history, 4, -1)->chosen.token];
+    }
+    return out;
+  };
+  const auto expect = [&](const SamplingParams& params, std::span<const float> penalized) {
+    const ChiSquare chi = chi_square(token_after(params), softmax(penalized, 1), 30'000);
+    EXPECT_LE(chi.statistic, chi_square_limit(chi.freedom));
+  };
+  expect({.frequency_penalty = 0.5}, logits);
+  logits[3] -= 1;
+  logits[9] -= 1;
+  expect({.frequency_penalty = 0.5, .presence_penalty = 1}, logits);
+  // Of the prompt it says nothing.
+  EXPECT_EQ(draw({.temperature = 0, .presence_penalty = 2}, kLogits, 0, history), 1);
+  EXPECT_EQ(draw({.temperature = 0, .presence_penalty = -2}, kLogits, 4, history), 3);
+}
+
+TEST(Sampler, LogitBiasAndMinTokens) {
+  EXPECT_EQ(draw({.temperature = 0, .logit_bias = {{5, 6.0}}}, kLogits, 0), 5);
+  EXPECT_EQ(draw({.temperature = 0, .logit_bias = {{1, -100.0}}}, kLogits, 0), 6);
+  // A bias comes before the penalties.
+  EXPECT_EQ(draw({.temperature = 0, .repetition_penalty = 4, .logit_bias = {{5, 6.0}}}, kLogits, 0,
+                 std::vector<std::int32_t>{5}),
+            1);
+  const std::vector<std::int32_t> ends = {1};
+  const auto token = [&](const SamplingParams& params, std::uint64_t index) {
+    return Sampler(params, 0, ends).sample(kLogits, {}, index, -1)->chosen.token;
+  };
+  const SamplingParams params = {.temperature = 0, .min_tokens = 2, .stop_token_ids = {6}};
+  EXPECT_EQ(token(params, 0), 3);
+  EXPECT_EQ(token(params, 1), 3);
+  EXPECT_EQ(token(params, 2), 1);
+  // A bias does not bring back what may not come.
+  EXPECT_NE(token({.temperature = 0, .logit_bias = {{1, 50.0}}, .min_tokens = 1}, 0), 1);
+  // Nothing is left.
+  Sampler none({.min_tokens = 1, .stop_token_ids = {0, 1}}, 0);
+  const Result<Sample> sample = none.sample(std::vector<float>{1, 2}, {}, 0, -1);
+  ASSERT_FALSE(sample.ok());
+  EXPECT_EQ(sample.error().message,
+            "no token is left for place 1 of the output: min_tokens rules out all that the model can say");
+}
+
+TEST(Sampler, ProcessedLogprobsAreOfTheDistributionDrawnFrom) {
+  const std::vector<float> logits = random_logits(300, 4);
+  const std::vector<std::int32_t> history = {3, 4, 4, 5};
+  const SamplingParams params = {
+      .temperature = 0.6, .top_k = 20, .top_p = 0.9, .repetition_penalty = 1.3, .frequency_penalty = 0.2};
+  // How often tokens come is what is reported.
+  std::map<std::int32_t, double> probabilities;
+  Sampler sampler(params, 0);
+  std::map<std::int32_t, std::uint64_t> drawn;
+  for (std::uint64_t seed = 0; seed < 20'000; ++seed) {
+    SamplingParams own = params;
+    own.seed = seed;
+    const Sample sample = Sampler(own, 0).sample(logits, history, 2, 300, LogprobsMode::kProcessed).value();
+    ++drawn[sample.chosen.token];
+    double sum = 0;
+    for (const TokenLogprob& t : sample.top) {
+      probabilities[t.token] = std::exp(static_cast<double>(t.logprob));
+      sum += probabilities[t.token];
+      EXPECT_TRUE(t.token != sample.chosen.token || t == sample.chosen);
+    }
+    ASSERT_NEAR(sum, 1, 1e-6);
+    if (seed > 200) continue;
+    for (std::size_t i = 1; i < sample.top.size(); ++i) EXPECT_GE(sample.top[i - 1].logprob, sample.top[i].logprob);
+    EXPECT_EQ(sample.top.front().rank, 1);
+  }
+  EXPECT_LT(probabilities.size(), 21u);
+  std::erase_if(drawn, [&](const auto& entry) { return probabilities.contains(entry.first); });
+  EXPECT_TRUE(drawn.empty()) << "a token was drawn that is not reported";
+}
+
+TEST(Sampler, ProcessedLogprobsAtTemperatureZero) {
+  const std::vector<std::int32_t> history = {1};
+  std::vector<float> penalized = kLogits;
+  penalized[1] /= 2;
+  double sum = 0;
+  for (const float logit : penalized) sum += std::exp(static_cast<double>(logit));
+  const SamplingParams params = {.temperature = 0, .top_k = 1, .repetition_penalty = 2};
+  const Sample sample = Sampler(params, 0).sample(kLogits, history, 0, 3, LogprobsMode::kProcessed).value();
+  EXPECT_EQ(sample.chosen.token, 6);
+  EXPECT_NEAR(sample.chosen.logprob, 2.5 - std::log(sum), 1e-6);
+  ASSERT_EQ(sample.top.size(), 3u);
+  EXPECT_EQ(sample.top[0], sample.chosen);
+  // Nothing changed: raw and processed are the same.
+  for (const double temperature : {0.0, 1.0}) EXPECT_TRUE(samples_raw({.temperature = temperature}));
+  EXPECT_TRUE(samples_raw({.temperature = 0, .top_k = 5, .top_p = 0.5}));
+  for (const SamplingParams& p : std::vector<SamplingParams>{{.temperature = 0.9},
+                                                             {.top_k = 5},
+                                                             {.top_p = 0.5},
+                                                             {.min_p = 0.1},
+                                                             {.temperature = 0, .repetition_penalty = 1.1},
+                                                             {.frequency_penalty = 0.1},
+                                                             {.presence_penalty = 0.1},
+                                                             {.logit_bias = {{1, 1.0}}},
+                                                             {.min_tokens = 1}}) {
+    EXPECT_FALSE(samples_raw(p));
+  }
+}
+
 TEST(Sampler, ParametersOutOfRange) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::vector<std::pair<SamplingParams, const char*>> rows = {
@@ -317,6 +430,9 @@ TEST(Sampler, ParametersOutOfRange) {
       {{.min_p = -0.1}, "--min-p -0.1: must be from 0 to 1"},
       {{.min_p = nan}, "--min-p nan: must be from 0 to 1"},
       {{.repetition_penalty = 0}, "--repetition-penalty 0: must be above 0"},
+      {{.frequency_penalty = 2.5}, "--frequency-penalty 2.5: must be from -2 to 2"},
+      {{.presence_penalty = nan}, "--presence-penalty nan: must be from -2 to 2"},
+      {{.logit_bias = {{7, -101.0}}}, "logit bias -101 of token 7: must be from -100 to 100"},
   };
   for (const auto& [params, message] : rows) {
     const Status status = check_sampling(params);

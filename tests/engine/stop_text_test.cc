@@ -42,6 +42,18 @@ TEST(StopText, TheEarliestWins) {
   EXPECT_TRUE(stop.stopped());
 }
 
+TEST(StopText, WhichAndIncluded) {
+  StopText stop({"two", "tw", "one"}, /*include=*/true);
+  EXPECT_EQ(stop.push("1 o"), "1 ");
+  EXPECT_EQ(stop.push("f t"), "of ");
+  EXPECT_FALSE(stop.stopped());
+  EXPECT_EQ(stop.push("wo three"), "two");  // of two that begin there, the first of the list
+  EXPECT_TRUE(stop.stopped());
+  EXPECT_EQ(stop.matched(), "two");
+  EXPECT_EQ(stop.push("more"), "");
+  EXPECT_EQ(stop.finish(), "");
+}
+
 TEST(StopText, OverlapOfAStopTextWithItself) {
   StopText stop({"aab"});
   EXPECT_EQ(stop.push("aa"), "");
