@@ -1,7 +1,15 @@
-// Linear layers and attention of every instruction set this machine has, on one thread. bytes_per_second counts the
-// stored weights (or keys and values), items_per_second the multiply-adds. Names: isa/weight/[n, k]/tokens.
+// Linear layers and attention of every instruction set this machine has. bytes_per_second counts the stored weights (or
+// keys and values), items_per_second the multiply-adds. Names:
+//   isa/weight/[n, k]/tokens                              one weight, again and again, on one thread
+//   isa/layers/weight/model/linear/tokens/threads:count   the linears of a model's layers (q/k/v and gate/up together,
+//   as
+//                                                         the decoder runs them), one layer's weights after the
+//                                                         other's, so many that no cache holds them
+//   isa/attention/cache/tokens
 #include <benchmark/benchmark.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -10,6 +18,8 @@
 
 #include "octavo/backend/cpu/cpu_backend.h"
 #include "octavo/base/cpu.h"
+#include "octavo/base/machine.h"
+#include "octavo/model/synthetic.h"
 #include "tests/support/random_tensor.h"
 
 namespace octavo {
@@ -40,7 +50,9 @@ const Scheme kSchemes[] = {
     {"e4m3fnuz_channel", DType::kF8E4M3FNUZ, 0, {}},
 };
 
-std::unique_ptr<backend::Backend> make_backend(Isa isa) { return cpu::create_cpu_backend({isa, 1, Compute::kBF16}); }
+std::unique_ptr<backend::Backend> make_backend(Isa isa, int threads = 1) {
+  return cpu::create_cpu_backend({isa, threads, Compute::kBF16});
+}
 
 // Activations of any values.
 std::unique_ptr<backend::Activations> make_activations(backend::Backend& b, std::uint64_t rows, std::uint64_t cols) {
@@ -53,21 +65,29 @@ std::unique_ptr<backend::Activations> make_activations(backend::Backend& b, std:
   return x;
 }
 
-void linear(benchmark::State& state, Isa isa, const Scheme& scheme, const Size& size, std::uint64_t tokens) {
-  const auto b = make_backend(isa);
+std::vector<std::byte> random_weight(const Scheme& scheme, const Size& size) {
+  if (!is_fp8(scheme.dtype)) return test::random_tensor(DType::kBF16, size.n * size.k, 1);
+  test::Random random(1);
+  std::vector<std::byte> bytes(size.n * size.k);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.next() & 0xBB);  // no NaN in any format
+  return bytes;
+}
+
+std::unique_ptr<backend::LinearWeight> make_weight(backend::Backend& b, const Scheme& scheme, const Size& size,
+                                                   const std::vector<std::byte>& bytes) {
   LinearSpec spec{.n = size.n, .k = size.k, .dtype = scheme.dtype, .input = scheme.input};
   if (is_fp8(scheme.dtype)) {
     spec.block_n = scheme.block == 0 ? 1 : scheme.block;
     spec.block_k = scheme.block == 0 ? size.k : scheme.block;
   }
-  auto weight = b->create_linear(spec).value();
-  std::vector<std::byte> bytes = test::random_tensor(DType::kBF16, size.n * size.k, 1);
-  if (is_fp8(scheme.dtype)) {
-    test::Random random(1);
-    bytes.resize(size.n * size.k);
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.next() & 0xBB);  // no NaN in any format
-  }
-  b->pack(*weight, {0, size.n, 0, size.k}, bytes);
+  auto weight = b.create_linear(spec).value();
+  b.pack(*weight, {0, size.n, 0, size.k}, bytes);
+  return weight;
+}
+
+void linear(benchmark::State& state, Isa isa, const Scheme& scheme, const Size& size, std::uint64_t tokens) {
+  const auto b = make_backend(isa);
+  const auto weight = make_weight(*b, scheme, size, random_weight(scheme, size));
   const auto x = make_activations(*b, tokens, size.k);
   auto out = b->create_buffer(tokens * size.n).value();
   const backend::LinearWeight* const weights[] = {weight.get()};
@@ -77,6 +97,70 @@ void linear(benchmark::State& state, Isa isa, const Scheme& scheme, const Size& 
   }
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(weight->resident_bytes()));
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(tokens * size.n * size.k));
+}
+
+// The linears of one kind in a model's layers; those of a layer read one input.
+struct LayerLinears {
+  std::string name;
+  std::uint64_t k = 0;
+  std::vector<std::uint64_t> n;
+  std::uint64_t outputs() const { return std::accumulate(n.begin(), n.end(), std::uint64_t{0}); }
+};
+
+std::vector<LayerLinears> layer_linears(const model::DecoderConfig& c) {
+  return {{"qkv", c.hidden, {c.q_size(), c.kv_size(), c.kv_size()}},
+          {"o", c.q_size(), {c.hidden}},
+          {"gate_up", c.hidden, {c.intermediate, c.intermediate}},
+          {"down", c.intermediate, {c.hidden}}};
+}
+
+// So many layers' weights of one kind that no cache holds them, and the backend that runs them. The last ones made are
+// kept: to make them takes longer than to measure.
+struct Layers {
+  std::unique_ptr<backend::Backend> backend;
+  std::vector<std::vector<std::unique_ptr<backend::LinearWeight>>> weights;
+  std::uint64_t layer_bytes = 0;
+};
+
+const Layers& make_layers(Isa isa, const Scheme& scheme, const LayerLinears& linears, int threads) {
+  static Layers made;
+  static std::string made_for;
+  std::string wanted =
+      fmt::format("{} {} {} {} {}", isa_name(isa), scheme.name, linears.k, fmt::join(linears.n, ","), threads);
+  if (made_for == wanted) return made;
+  made = {};
+  made.backend = make_backend(isa, threads);
+  constexpr std::uint64_t kLeast = 512ull << 20;
+  const std::uint64_t beyond_caches = std::max(kLeast, 2 * read_machine().largest_cache());
+  const std::vector<std::byte> bytes =
+      random_weight(scheme, {*std::max_element(linears.n.begin(), linears.n.end()), linears.k});
+  for (std::uint64_t total = 0; total < beyond_caches; total += made.layer_bytes) {
+    made.layer_bytes = 0;
+    auto& layer = made.weights.emplace_back();
+    for (const std::uint64_t n : linears.n) {
+      layer.push_back(make_weight(*made.backend, scheme, {n, linears.k}, bytes));
+      made.layer_bytes += layer.back()->resident_bytes();
+    }
+  }
+  made_for = std::move(wanted);
+  return made;
+}
+
+void layers(benchmark::State& state, Isa isa, const Scheme& scheme, const LayerLinears& linears, std::uint64_t tokens,
+            int threads) {
+  const Layers& made = make_layers(isa, scheme, linears, threads);
+  backend::Backend* const b = made.backend.get();
+  std::uint64_t visited = 0;
+  const auto x = make_activations(*b, tokens, linears.k);
+  auto out = b->create_buffer(tokens * linears.outputs()).value();
+  for (auto _ : state) {
+    std::vector<const backend::LinearWeight*> layer;
+    for (const auto& weight : made.weights[visited++ % made.weights.size()]) layer.push_back(weight.get());
+    b->linear(*x, layer, out->matrix(tokens, linears.outputs()));
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(made.layer_bytes));
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(tokens * linears.outputs() * linears.k));
 }
 
 // `tokens` queries at the end of `context` positions; 8 query heads, 2 key/value heads of 128.
@@ -116,6 +200,22 @@ void register_all() {
           benchmark::RegisterBenchmark((name + std::to_string(tokens)).c_str(), [=](benchmark::State& state) {
             linear(state, isa, scheme, size, tokens);
           })->Unit(benchmark::kMicrosecond);
+        }
+      }
+    }
+    for (const Scheme& scheme : kSchemes) {
+      for (const std::string& model : model::synthetic_names()) {
+        for (const LayerLinears& linears : layer_linears(model::synthetic_config(model).value())) {
+          for (const int threads : {1, 2}) {
+            for (const std::uint64_t tokens : {1, 3, 8, 17, 128, 513}) {
+              const std::string name = fmt::format("{}layers/{}/{}/{}/{}/threads:{}", prefix, scheme.name, model,
+                                                   linears.name, tokens, threads);
+              benchmark::RegisterBenchmark(
+                  name.c_str(), [=](benchmark::State& state) { layers(state, isa, scheme, linears, tokens, threads); })
+                  ->Unit(benchmark::kMicrosecond)
+                  ->UseRealTime();
+            }
+          }
         }
       }
     }

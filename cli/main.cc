@@ -90,7 +90,7 @@ int run(int argc, char** argv) {
       "Example:\n  octavo quantize Qwen3-8B -o Qwen3-8B-FP8\n"
       "`octavo COMMAND --help` explains a command. Exit codes: 0 done, 1 failure, 2 wrong usage,\n"
       "130 and 143 stopped by Ctrl-C or SIGTERM.\n"
-      "OCTAVO_ISA=scalar|avx2|avx512|avx512_bf16 forces the kernels of an instruction set.");
+      "OCTAVO_ISA=scalar|avx2|avx512|avx512_bf16|amx forces the kernels of an instruction set.");
   Action action;
   add_import(app, action);
   add_quantize(app, action);

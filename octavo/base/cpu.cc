@@ -6,6 +6,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace octavo {
 namespace {
@@ -15,6 +19,22 @@ namespace {
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+// Bits of cpuid leaf 7, EDX.
+constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+
+bool has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+#if defined(__linux__)
+  // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): fails where the kernel does not know tiles, and where a
+  // thread's signal stack is too small for them.
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -26,6 +46,7 @@ std::string_view isa_name(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Bf16: return "avx512_bf16";
+    case Isa::kAmx: return "amx";
   }
   return "?";
 }
@@ -39,7 +60,9 @@ bool has_isa(Isa isa) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (isa == Isa::kAvx512) return avx512;
-  return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+  const bool vbmi = avx512 && __builtin_cpu_supports("avx512vbmi");
+  if (isa == Isa::kAmx) return vbmi && has_amx();
+  return vbmi && __builtin_cpu_supports("avx512bf16");
 #else
   return false;
 #endif
@@ -47,6 +70,7 @@ bool has_isa(Isa isa) {
 
 Isa detect_isa() {
 #if defined(__x86_64__)
+  if (has_isa(Isa::kAmx)) return Isa::kAmx;
   if (has_isa(Isa::kAvx512Bf16) && !__builtin_cpu_is("intel")) return Isa::kAvx512Bf16;
 #endif
   if (has_isa(Isa::kAvx512)) return Isa::kAvx512;
@@ -63,7 +87,7 @@ Result<Isa> select_isa() {
     }
     return isa;
   }
-  return usage_error("OCTAVO_ISA={}: not an instruction set; use scalar, avx2, avx512 or avx512_bf16", forced);
+  return usage_error("OCTAVO_ISA={}: not an instruction set; use scalar, avx2, avx512, avx512_bf16 or amx", forced);
 }
 
 }  // namespace octavo

@@ -8,8 +8,9 @@
 namespace octavo {
 namespace {
 
-// About ten microseconds: longer than the gaps between the operations of one token, short beside a scheduler's slice.
-constexpr int kSpins = 256;
+// Half a millisecond or so: longer than what lies between two operations of a model, a sampled token included. A sleeping
+// thread costs its wake-up, 50 microseconds and more on a virtual machine, at every operation that finds it asleep.
+constexpr int kSpins = 16384;
 
 void pause() {
 #if defined(__x86_64__)

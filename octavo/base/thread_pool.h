@@ -10,7 +10,7 @@
 
 namespace octavo {
 
-// Workers that wait for the next run: spinning for some microseconds, then asleep. run() is called by one thread at a
+// Workers that wait for the next run: spinning for some hundred microseconds, then asleep. run() is called by one thread at a
 // time and not from within a body. Tasks are claimed, not assigned: a worker that the system has put aside, on a
 // machine with other work, delays nothing but the tasks it is in the middle of.
 class ThreadPool {

@@ -44,7 +44,8 @@ class Bench {
         options_(options),
         progress_(progress),
         weights_(weight_bytes(runner)),
-        bf16_(cpu::kernels(isa, runner.backend->compute() == backend::Compute::kBF16).bf16_inputs) {}
+        bf16_(cpu::kernels(isa, runner.backend->compute() == backend::Compute::kBF16).inputs !=
+              cpu::InputForm::kF32Pairs) {}
 
   Status run(BenchRun& out);
 

@@ -53,6 +53,7 @@ std::string isa_reason(const Diagnosis& d) {
   if (d.chosen == Isa::kAvx512 && has(d, Isa::kAvx512Bf16)) {
     return "Intel's processors run BF16 dot products (avx512_bf16) at half the rate of FP32 multiply-adds";
   }
+  if (d.chosen == Isa::kAmx) return "products of BF16 tiles, the fastest that this processor has";
   return d.chosen == Isa::kScalar ? "this processor has neither AVX2 with FMA and F16C nor AVX-512"
                                   : "the fastest that this processor has";
 }

@@ -56,6 +56,12 @@ TEST(LimitKernels, EveryChainTakesEveryStep) {
       EXPECT_FLOAT_EQ(kernels.fma(rounds, 0.5f), sum) << isa_name(isa) << " " << rounds;
     }
     if (kernels.bf16 == nullptr) continue;
+    if (isa == Isa::kAmx) {
+      // Four tiles begin at zero; every round adds 16 products of 1 with itself to each element.
+      EXPECT_EQ(kernels.bf16(0, 1.0f), 0.0f);
+      EXPECT_EQ(kernels.bf16(5, 1.0f), 4 * 16 * 5);
+      continue;
+    }
     // FP32 1.0 is the pair of BF16 0 and 1, whose dot product with itself is 1: every round adds 1 to 12 chains.
     EXPECT_EQ(kernels.bf16(0, 1.0f), 66.0f);
     EXPECT_EQ(kernels.bf16(5, 1.0f), 66.0f + 12 * 5);
@@ -64,11 +70,14 @@ TEST(LimitKernels, EveryChainTakesEveryStep) {
 
 TEST(LimitKernels, FlopsAreThoseOfTheVectors) {
   // 12 chains, two operations a multiply-add, a vector's lanes; a dot product of pairs is two multiply-adds.
-  const double lanes[] = {4, 8, 16, 16};
+  const double lanes[] = {4, 8, 16, 16, 16};
   for (const Isa isa : machine_isas()) {
     const LimitKernels& kernels = limit_kernels(isa);
     EXPECT_EQ(kernels.fma_flops, 12 * 2 * lanes[static_cast<int>(isa)]);
-    EXPECT_EQ(kernels.bf16 != nullptr, isa == Isa::kAvx512Bf16);
+    EXPECT_EQ(kernels.bf16 != nullptr, isa == Isa::kAvx512Bf16 || isa == Isa::kAmx);
+    if (isa == Isa::kAmx) {
+      EXPECT_EQ(kernels.bf16_flops, 4 * 2 * 16 * 16 * 32) << "four products of tiles a round";
+    }
     if (isa == Isa::kAvx512Bf16) {
       EXPECT_EQ(kernels.bf16_flops, 12 * 4 * 16);
     }

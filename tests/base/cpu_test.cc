@@ -63,7 +63,7 @@ TEST(Isa, AnUnknownNameIsAUsageError) {
     const auto selected = select_isa();
     ASSERT_FALSE(selected.ok()) << name;
     EXPECT_EQ(selected.error().kind, ErrorKind::kUsage);
-    EXPECT_NE(selected.error().message.find("use scalar, avx2, avx512 or avx512_bf16"), std::string::npos);
+    EXPECT_NE(selected.error().message.find("use scalar, avx2, avx512, avx512_bf16 or amx"), std::string::npos);
   }
 }
 

@@ -87,7 +87,7 @@ std::vector<Row> wrong_commands() {
        {},
        kQuantize,
        kUsage,
-       "OCTAVO_ISA=foo: not an instruction set; use scalar, avx2, avx512 or avx512_bf16",
+       "OCTAVO_ISA=foo: not an instruction set; use scalar, avx2, avx512, avx512_bf16 or amx",
        {{"OCTAVO_ISA", "foo"}}},
       {"--explain of nothing", {}, {"quantize", "@m", "--explain", "ghost"}, kUsage, "--explain ghost: no such tensor"},
       {"unknown dtype of dequantize",

@@ -133,7 +133,8 @@ TEST(Bench, MeasuresWhatItSays) {
   EXPECT_GT(run->load_seconds, 0);
   EXPECT_GT(run->first_token_seconds, run->load_seconds);
   EXPECT_EQ(run->dram_bytes, 64u << 20);
-  EXPECT_EQ(run->peak, detect_isa() == Isa::kAvx512Bf16 ? "bf16" : "fma");
+  const bool bf16 = detect_isa() == Isa::kAvx512Bf16 || detect_isa() == Isa::kAmx;
+  EXPECT_EQ(run->peak, bf16 ? "bf16" : "fma");
   expect_ordered(run->limits.dram_gb_per_s);
   expect_ordered(run->limits.fma_gflop_per_s);
   EXPECT_EQ(run->limits.bf16_gflop_per_s.has_value(), has_isa(Isa::kAvx512Bf16));

@@ -126,6 +126,7 @@ class CpuBackend : public backend::Backend {
   static constexpr std::uint64_t kAllSplits = ~std::uint64_t{0};
 
   bool rounds() const { return options_.compute == Compute::kBF16; }
+  bool bf16_inputs() const { return kernels_.inputs != InputForm::kF32Pairs; }
   // body(i, worker) for i in [0, count), in threads if count * cost is worth it.
   template <typename Body>
   void for_each(std::uint64_t count, std::uint64_t cost, const Body& body) {
@@ -137,7 +138,8 @@ class CpuBackend : public backend::Backend {
 
   void linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out, bool add);
   void add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first, std::uint64_t tokens);
-  void put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token);
+  void put_input(const float* row, const Segments& segments, std::uint64_t tile, std::uint64_t token);
+  std::uint64_t input_stride(const Segments& segments) const;
   void run_linear_parts();
   void split_attention(const AttentionShape& shape);
   AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
@@ -148,8 +150,8 @@ class CpuBackend : public backend::Backend {
   const EncodeKernels& encode_;
   ThreadPool pool_;
   std::vector<Memory> scratch_;  // one a thread
-  Memory inputs_;        // [kMaxTokens, padded K + kInputSpread], FP32 or BF16: the inputs of linear layers in tiles
-  Memory input_scales_;  // [kMaxTokens, scales of a token]
+  Memory inputs_;                // of Kernels::max_tokens, the inputs of linear layers in tiles
+  Memory input_scales_;          // [max_tokens, scales of a token]
   std::vector<std::uint64_t> token_tiles_;
   std::vector<LinearArgs> linear_parts_;  // a weight each
   std::vector<AttentionPart> attention_parts_;
@@ -188,13 +190,14 @@ Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::L
   OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
   const Segments& segments = weight->segments();
   OCTAVO_TRY(reserve_scratch(std::max(kernels_.linear_scratch, segments.padded())));
-  const std::uint64_t row = (segments.padded() + kInputSpread) * sizeof(float);
-  if (inputs_.size() < kMaxTokens * row) {
-    OCTAVO_ASSIGN(inputs_, Memory::create(kMaxTokens, row, "the inputs of a linear layer"));
+  const std::uint64_t tokens = ceil_div(kernels_.max_tokens, kernels_.tile_tokens) * kernels_.tile_tokens;
+  const std::uint64_t row = input_stride(segments) * (bf16_inputs() ? sizeof(std::uint16_t) : sizeof(float));
+  if (inputs_.size() < tokens * row) {
+    OCTAVO_ASSIGN(inputs_, Memory::create(tokens, row, "the inputs of a linear layer"));
   }
   const std::uint64_t scales = input_scale_count(spec.input, segments) * sizeof(float);
-  if (input_scales_.size() < kMaxTokens * scales) {
-    OCTAVO_ASSIGN(input_scales_, Memory::create(kMaxTokens, scales, "the input scales of a linear layer"));
+  if (input_scales_.size() < tokens * scales) {
+    OCTAVO_ASSIGN(input_scales_, Memory::create(tokens, scales, "the input scales of a linear layer"));
   }
   return std::unique_ptr<LinearWeight>(std::move(weight));
 }
@@ -239,13 +242,15 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
     if (!(a->spec().input == b->spec().input)) return false;
     const Segments &sa = form_of(a).segments(), &sb = form_of(b).segments();
     // Scales of inputs are one a segment; without them it only matters where elements stand.
-    if (a->spec().input.kind != InputRounding::Kind::kDynamicGroup && !sa.moves_elements() && !sb.moves_elements()) {
+    const std::uint64_t unit = kernels_.inputs == InputForm::kBf16Tiles ? kTileK : kPair;
+    if (a->spec().input.kind != InputRounding::Kind::kDynamicGroup && !sa.moves_elements(unit) &&
+        !sb.moves_elements(unit)) {
       return true;
     }
     return sa == sb;
   };
-  for (std::uint64_t first = 0; first < x.rows(); first += kMaxTokens) {
-    const std::uint64_t tokens = std::min(kMaxTokens, x.rows() - first);
+  for (std::uint64_t first = 0; first < x.rows(); first += kernels_.max_tokens) {
+    const std::uint64_t tokens = std::min(kernels_.max_tokens, x.rows() - first);
     for (std::size_t lead = 0; lead < weights.size(); ++lead) {
       const auto is_earlier = [&](std::size_t i) { return same_form(weights[i], weights[lead]); };
       bool done = false;
@@ -256,7 +261,7 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
       for (const LinearWeight* weight : weights) {
         if (same_form(weight, weights[lead])) {
           LinearArgs part = form_of(weight).args();
-          if (kernels_.bf16_inputs) part.factor = 1;  // codes become their own values there
+          if (bf16_inputs()) part.factor = 1;  // codes become their own values there
           part.out = column;
           part.out_stride = out.stride;
           part.add = add;
@@ -278,19 +283,22 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
   const std::uint64_t scales = input_scale_count(rounding, segments);
   const std::uint64_t tiles = ceil_div(tokens, kernels_.tile_tokens);
   token_tiles_.clear();
-  for (std::uint64_t i = 0; i <= tiles; ++i) token_tiles_.push_back(tokens * i / tiles);
+  const bool whole = kernels_.inputs == InputForm::kBf16Tiles;
+  for (std::uint64_t i = 0; i <= tiles; ++i) {
+    token_tiles_.push_back(whole ? std::min(tokens, i * kernels_.tile_tokens) : tokens * i / tiles);
+  }
   for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int worker) {
     float* row = scratch(worker);
-    round_input(rounding, rounds() && !kernels_.bf16_inputs, segments, encode_, x.row(first + t), row,
+    round_input(rounding, rounds() && !bf16_inputs(), segments, encode_, x.row(first + t), row,
                 input_scales_.floats() + t * scales);
-    std::uint64_t tile = t * tiles / tokens;
+    std::uint64_t tile = whole ? t / kernels_.tile_tokens : t * tiles / tokens;
     while (token_tiles_[tile + 1] <= t) ++tile;
-    put_input(row, segments.padded(), tile, t);
+    put_input(row, segments, tile, t);
   });
   const bool grouped = rounding.kind == InputRounding::Kind::kDynamicGroup;
   for (LinearArgs& part : linear_parts_) {
     part.x = inputs_.bytes();
-    part.x_stride = segments.padded() + kInputSpread;
+    part.x_stride = input_stride(segments);
     part.token_tiles = token_tiles_.data();
     part.tiles = tiles;
     part.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
@@ -298,25 +306,47 @@ void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like
   }
 }
 
-// A token's inputs to their places in its tile: [padded / 2, tokens of the tile, 2].
-void CpuBackend::put_input(const float* row, std::uint64_t padded, std::uint64_t tile, std::uint64_t token) {
+// A token's inputs to their places in its tile (InputForm).
+void CpuBackend::put_input(const float* row, const Segments& segments, std::uint64_t tile, std::uint64_t token) {
   const std::uint64_t first = token_tiles_[tile], count = token_tiles_[tile + 1] - first;
-  const std::uint64_t at = first * (padded + kInputSpread) + (token - first) * kPair;
-  if (!kernels_.bf16_inputs) {
-    float* out = inputs_.floats() + at;
+  const std::uint64_t padded = segments.padded(), begin_at = first * input_stride(segments);
+  if (kernels_.inputs == InputForm::kF32Pairs) {
+    float* out = inputs_.floats() + begin_at + (token - first) * kPair;
     for (std::uint64_t k = 0; k < padded; k += kPair, out += count * kPair) std::copy_n(row + k, kPair, out);
     return;
   }
-  constexpr std::uint64_t kRun = 256;
-  std::uint16_t words[kRun];
-  std::byte* out = inputs_.bytes() + at * sizeof *words;
-  for (std::uint64_t begin = 0; begin < padded; begin += kRun) {
-    const std::uint64_t run = std::min(kRun, padded - begin);
-    encode_.f32_to_bf16(row + begin, words, run);
-    for (std::uint64_t k = 0; k < run; k += kPair, out += count * kPair * sizeof *words) {
-      std::memcpy(out, words + k, kPair * sizeof *words);
+  std::uint16_t words[kMaxSegment];
+  constexpr std::size_t kWord = sizeof *words;
+  if (kernels_.inputs == InputForm::kBf16Pairs) {
+    std::byte* out = inputs_.bytes() + (begin_at + (token - first) * kPair) * kWord;
+    for (std::uint64_t begin = 0; begin < padded; begin += kMaxSegment) {
+      const std::uint64_t run = std::min(kMaxSegment, padded - begin);
+      encode_.f32_to_bf16(row + begin, words, run);
+      for (std::uint64_t k = 0; k < run; k += kPair, out += count * kPair * kWord) {
+        std::memcpy(out, words + k, kPair * kWord);
+      }
+    }
+    return;
+  }
+  std::byte* out = inputs_.bytes() + (begin_at + (token - first) * kTileK) * kWord;
+  for (std::uint64_t s = 0; s < segments.count(); ++s) {
+    const std::uint64_t begin = segments.offsets[s], length = segments.offsets[s + 1] - begin;
+    encode_.f32_to_bf16(row + begin, words, length);
+    std::fill(words + length, words + ceil_div(length, kTileK) * kTileK, std::uint16_t{0});
+    for (std::uint64_t k = 0; k < length; k += kTileK, out += kernels_.tile_tokens * kTileK * kWord) {
+      std::memcpy(out, words + k, kTileK * kWord);
     }
   }
+}
+
+// Elements from token to token, of a tile's worth.
+std::uint64_t CpuBackend::input_stride(const Segments& segments) const {
+  if (kernels_.inputs != InputForm::kBf16Tiles) return segments.padded() + kInputSpread;
+  std::uint64_t padded = 0;
+  for (std::uint64_t s = 0; s < segments.count(); ++s) {
+    padded += ceil_div(segments.offsets[s + 1] - segments.offsets[s], kTileK) * kTileK;
+  }
+  return padded + kInputSpread;
 }
 
 void CpuBackend::run_linear_parts() {

@@ -44,7 +44,7 @@ const EncodeKernels& encode_kernels(Isa isa) {
   static const EncodeKernels scalar_kernels = scalar::encode_kernels();
 #if defined(__x86_64__)
   // Each is built only when asked for: code compiled for an instruction set must not run where it is missing.
-  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16) {
+  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16 || isa == Isa::kAmx) {
     static const EncodeKernels avx512_kernels = avx512::encode_kernels();
     return avx512_kernels;
   }

@@ -53,10 +53,10 @@ struct LinearArgs {
   float factor = 1;
   const float* bias = nullptr;  // [panels * kPanel], or null
 
-  // The inputs, FP32 or BF16 (Kernels::bf16_inputs), in tiles of at most Kernels::tile_tokens tokens: tile i has the
-  // tokens [token_tiles[i], token_tiles[i + 1]) and lies at token_tiles[i] * x_stride as [padded K / 2, its tokens, 2].
+  // The inputs in the form of Kernels::inputs, in tiles of at most Kernels::tile_tokens tokens: tile i has the tokens
+  // [token_tiles[i], token_tiles[i + 1]) and lies at token_tiles[i] * x_stride.
   const void* x = nullptr;
-  std::uint64_t x_stride = 0;  // elements of a token, at least padded K
+  std::uint64_t x_stride = 0;  // elements of a token, at least padded K (kBf16Tiles: padded to kTileK)
   const std::uint64_t* token_tiles = nullptr;
   std::uint64_t tiles = 0;
   const float* x_segment_scales = nullptr;  // [tokens, segments], or null
@@ -66,12 +66,19 @@ struct LinearArgs {
   std::uint64_t out_stride = 0;
   bool add = false;  // to what is there
 };
-// Tokens of one call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second
-// cache.
-inline constexpr std::uint64_t kMaxTokens = 256;
+// How linear() takes its inputs.
+enum class InputForm : std::uint8_t {
+  kF32Pairs,   // FP32, tiles of [padded K / 2, tokens, 2]
+  kBf16Pairs,  // the same in BF16
+  // BF16, tiles of exactly Kernels::tile_tokens rows: [padded K / kTileK, tile_tokens, kTileK]. Segments are padded to
+  // kTileK with zeros; rows beyond the tokens may hold anything.
+  kBf16Tiles,
+};
+inline constexpr std::uint64_t kTileK = 32;
 // Elements that a token's inputs should have beyond padded K: with a power of two from tile to tile, the same elements
 // of all tokens would fall on few sets of the caches.
-inline constexpr std::uint64_t kInputSpread = 272;
+inline constexpr std::uint64_t kInputSpread = 288;
+static_assert(kInputSpread % kTileK == 0);
 inline constexpr std::uint64_t kMaxSegment = 256;  // elements of K
 
 // Softmax(q k^T * scale) v for consecutive tokens of one sequence and one key/value head. Keys lie in groups of
@@ -116,9 +123,9 @@ static_assert(kSplit % kChunk == 0);
 }
 
 struct Kernels {
-  // Of linear(): whether it multiplies BF16, and how many tokens it takes at once.
-  bool bf16_inputs;
-  std::uint64_t tile_tokens;
+  // Of linear(): the form of its inputs, the tokens of a tile, and of a call.
+  InputForm inputs;
+  std::uint64_t tile_tokens, max_tokens;
   // Floats of scratch per thread.
   std::uint64_t linear_scratch;
   std::uint64_t (*attention_scratch)(std::uint64_t head_dim);
@@ -142,7 +149,7 @@ struct Kernels {
 };
 
 // The kernels of `isa`, which this machine must have (select_isa sees to that). `bf16`: whether linear layers may
-// multiply BF16; kAvx512Bf16 without it is kAvx512.
+// multiply BF16; kAvx512Bf16 and kAmx without it are kAvx512.
 const Kernels& kernels(Isa isa, bool bf16);
 
 namespace scalar {
@@ -156,6 +163,9 @@ namespace avx512 {
 Kernels kernels();
 }
 namespace avx512_bf16 {
+Kernels kernels();
+}
+namespace amx {
 Kernels kernels();
 }
 #endif

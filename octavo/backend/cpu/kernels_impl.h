@@ -11,8 +11,9 @@ template <typename V>
 Kernels kernels() {
   static_assert(kPad % V::kLanes == 0 && kKeyGroup % V::kLanes == 0);
   Kernels k{};
-  k.bf16_inputs = false;
+  k.inputs = InputForm::kF32Pairs;
   k.tile_tokens = V::kTileTokens;
+  k.max_tokens = impl::kMaxTokens;
   k.linear_scratch = linear_scratch<V>();
   k.attention_scratch = attention_scratch<V>;
   k.linear = linear<V>;

@@ -61,6 +61,10 @@ const LimitKernels& limit_kernels(Isa isa) {
   static const LimitKernels scalar_kernels = scalar::limit_kernels();
 #if defined(__x86_64__)
   // Each is built only when asked for: code compiled for an instruction set must not run where it is missing.
+  if (isa == Isa::kAmx) {
+    static const LimitKernels amx_kernels = amx::limit_kernels();
+    return amx_kernels;
+  }
   if (isa == Isa::kAvx512Bf16) {
     static const LimitKernels avx512_bf16_kernels = avx512_bf16::limit_kernels();
     return avx512_bf16_kernels;
@@ -85,10 +89,20 @@ std::uint64_t dram_probe_bytes(std::uint64_t cache_bytes, std::uint64_t most_byt
   return std::max(wanted / kPiece, std::uint64_t{1}) * kPiece;
 }
 
+namespace {
+
+// Whose products of BF16 are the limit of a run with `isa`: its own, or those that it could have.
+Isa bf16_isa(Isa isa) {
+  if (isa == Isa::kAmx) return isa;
+  return has_isa(Isa::kAvx512Bf16) ? Isa::kAvx512Bf16 : Isa::kScalar;
+}
+
+}  // namespace
+
 struct Limits::State {
   explicit State(const LimitOptions& options)
       : kernels(limit_kernels(options.isa)),
-        bf16_kernels(limit_kernels(has_isa(Isa::kAvx512Bf16) ? Isa::kAvx512Bf16 : Isa::kScalar)),
+        bf16_kernels(limit_kernels(bf16_isa(options.isa))),
         pool(options.threads) {}
 
   // Calls body(task) for `tasks` tasks; the seconds of the fastest of kRounds rounds.

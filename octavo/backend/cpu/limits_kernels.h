@@ -15,7 +15,7 @@ struct LimitKernels {
   // `rounds` rounds of independent FP32 multiply-adds; returns something of their result.
   float (*fma)(std::uint64_t rounds, float seed);
   double fma_flops;  // of a round: two a multiply-add
-  // The same with dot products of BF16 pairs (vdpbf16ps); null where the instruction set has none.
+  // The same with dot products of BF16 pairs (vdpbf16ps) or tiles (tdpbf16ps); null where there are none.
   float (*bf16)(std::uint64_t rounds, float seed);
   double bf16_flops;
 };
@@ -38,6 +38,9 @@ namespace avx512 {
 LimitKernels limit_kernels();
 }
 namespace avx512_bf16 {
+LimitKernels limit_kernels();
+}
+namespace amx {
 LimitKernels limit_kernels();
 }
 #endif

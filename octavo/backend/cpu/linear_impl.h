@@ -24,6 +24,9 @@ inline constexpr uint64_t kGroup = 2 * V::kLanes;  // outputs
 template <typename V>
 inline constexpr uint64_t kGroups = kPanel / kGroup<V>;  // of a panel
 
+// Tokens of a call. With 256 elements of K each, the most that is multiplied at a time, they stay in the second cache.
+inline constexpr uint64_t kMaxTokens = 256;
+
 // How far ahead of use a stream of weights is asked for, in bytes.
 inline constexpr uint64_t kAhead = 2048, kCacheLine = 64;
 

@@ -113,7 +113,9 @@ const Bf16Table* bf16_table_of(DType dtype) {
 
 }  // namespace
 
-bool Segments::moves_elements() const { return !std::equal(starts.begin(), starts.end() - 1, offsets.begin()); }
+bool Segments::moves_elements(std::uint64_t unit) const {
+  return std::any_of(starts.begin(), starts.end() - 1, [&](std::uint64_t start) { return start % unit != 0; });
+}
 
 Segments make_segments(std::uint64_t k, std::uint64_t block_k, std::uint64_t group) {
   Segments segments;

@@ -21,7 +21,8 @@ struct Segments {
   std::vector<std::uint64_t> offsets;  // [count + 1]: the same in padded elements
   std::uint64_t count() const { return starts.size() - 1; }
   std::uint64_t padded() const { return offsets.back(); }
-  bool moves_elements() const;  // whether padding stands anywhere but at the end
+  // Whether padding of each segment to a multiple of `unit` stands anywhere but at the end.
+  bool moves_elements(std::uint64_t unit) const;
 
   friend bool operator==(const Segments&, const Segments&) = default;
 };
