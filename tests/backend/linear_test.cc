@@ -270,6 +270,30 @@ TEST_P(LinearTest, EveryCodeExactly) {
   }
 }
 
+// Products and sums below the smallest normal number: some instructions keep them, others do not, and which of them run
+// depends on the number of rows.
+TEST_P(LinearTest, TinyNumbersHaveTheSameBitsAloneAndInABatch) {
+  constexpr std::uint64_t kRows = 40, kCols = 100;
+  LinearSpec spec{.n = 45, .k = kCols, .dtype = DType::kBF16};
+  Layer layer = random_layer(spec, 5);
+  for (std::size_t i = 0; i < layer.bytes.size(); i += 2) {
+    std::uint16_t word = 0;
+    std::memcpy(&word, &layer.bytes[i], 2);
+    word = fp8::float_to_bf16(std::ldexp(fp8::bf16_to_float(word), -66));
+    std::memcpy(&layer.bytes[i], &word, 2);
+  }
+  std::vector<float> x = random_values(kRows * kCols, 6);
+  for (float& value : x) value = std::ldexp(value, -60);
+  const auto b = make_backend(GetParam(), 1, Compute::kBF16);
+  const auto weight = make_weight(*b, layer);
+  const auto all = run_linear(*b, *weight, x, kRows);
+  for (std::uint64_t row = 0; row < kRows; ++row) {
+    const auto alone = run_linear(*b, *weight, std::span(x).subspan(row * kCols, kCols), 1);
+    ASSERT_TRUE(same_bits(alone, std::span(all).subspan(row * spec.n, spec.n))) << row;
+  }
+  EXPECT_TRUE(std::any_of(all.begin(), all.end(), [](float y) { return y != 0; }));
+}
+
 TEST_P(LinearTest, RowsAloneAndInABatchHaveTheSameBits) {
   std::uint64_t seed = 77;
   for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
