@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "octavo/base/workers.h"
 #include "octavo/engine/engine_state.h"
 #include "octavo/engine/random.h"
 
@@ -57,7 +58,9 @@ Engine::State::State(Runner opened, const EngineOptions& wanted)
       scheduler({.max_num_batched_tokens = options.max_num_batched_tokens,
                  .max_num_seqs = options.max_num_seqs,
                  .max_overtakes = options.max_overtakes},
-                blocks) {
+                blocks),
+      pool(worker_count(options.sampling_threads)),
+      scratch(static_cast<std::size_t>(pool.threads())) {
   version.label = options.weight_version;
   shared_version = version;
   publish_metrics();

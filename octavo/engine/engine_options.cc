@@ -23,6 +23,7 @@ Status check_engine_options(const EngineOptions& o) {
     return usage_error("--gpu-memory-utilization {}: must be above 0 and at most 1", share);
   }
   if (o.max_overtakes == 0) return usage_error("max_overtakes 0: must be 1 or more");
+  if (o.sampling_threads < 0) return usage_error("sampling_threads {}: must be 0 or more", o.sampling_threads);
   if (o.max_logprobs < -1) return usage_error("--max-logprobs {}: must be 0 or more, or -1 for all", o.max_logprobs);
   return {};
 }

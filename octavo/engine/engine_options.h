@@ -14,13 +14,15 @@ struct EngineOptions {
   std::uint64_t max_num_seqs = 64;             // --max-num-seqs: running at once
   std::uint64_t max_model_len = 0;             // --max-model-len: prompt and output; 0: RunnerOptions' default context
   // At most one of the two. Neither: kDefaultUtilization. Never more than max_num_seqs sequences of max_model_len.
-  std::optional<std::uint64_t> kv_memory = std::nullopt;        // --kv-memory: bytes
-  std::optional<double> gpu_memory_utilization = std::nullopt;  // --gpu-memory-utilization: on a CPU, of what the weights leave free
-  bool enable_prefix_caching = true;             // false: blocks are shared among the n continuations of a request only
-  std::uint64_t max_overtakes = 256;             // SchedulerOptions
-  int max_logprobs = 20;                         // the largest k of logprobs and prompt_logprobs; -1: the vocabulary
-  std::uint64_t seed = 0;                        // of requests that have none
-  std::string weight_version = "default";        // label of the first one
+  std::optional<std::uint64_t> kv_memory = std::nullopt;  // --kv-memory: bytes
+  std::optional<double> gpu_memory_utilization =
+      std::nullopt;                        // --gpu-memory-utilization: on a CPU, of what the weights leave free
+  bool enable_prefix_caching = true;       // false: blocks are shared among the n continuations of a request only
+  std::uint64_t max_overtakes = 256;       // SchedulerOptions
+  int max_logprobs = 20;                   // the largest k of logprobs and prompt_logprobs; -1: the vocabulary
+  int sampling_threads = 0;                // 0: one a hardware thread that the process may use
+  std::uint64_t seed = 0;                  // of requests that have none
+  std::string weight_version = "default";  // label of the first one
 };
 inline constexpr double kDefaultUtilization = 0.5;
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "octavo/base/thread_pool.h"
 #include "octavo/engine/block_manager.h"
 #include "octavo/engine/engine.h"
 #include "octavo/engine/output.h"
@@ -53,6 +54,12 @@ struct LogitRow {
   std::uint64_t target = 0;  // the position that it predicts: of the prompt, or the next of the output
 };
 
+// What was made of such a row.
+struct Drawn {
+  Sample sample;
+  std::string error;
+};
+
 struct Engine::State {
   State(Runner runner, const EngineOptions& options);
 
@@ -70,6 +77,7 @@ struct Engine::State {
   void add_logit_rows(const Slice& slice, std::uint64_t first_row);
   Status read_rows();
   Status read_tile(std::size_t begin, std::size_t count);
+  void sample_row(const LogitRow& row, std::span<const float> row_logits, int worker, Drawn& out);
   void accept(const LogitRow& row, Sample sample);
   void accept_prompt(const LogitRow& row, Sample sample);
   void note_version(Continuation& continuation) const;
@@ -92,6 +100,8 @@ struct Engine::State {
 
   model::BatchPlan batch;
   std::vector<LogitRow> rows;
+  ThreadPool pool;                                 // samples rows beside each other
+  std::vector<SamplerScratch> scratch;             // one a thread
   std::vector<float> logits;                       // [kLogitRows, vocab]
   std::unique_ptr<backend::Buffer> device_logits;  // the same, to ask the backend for logprobs
 

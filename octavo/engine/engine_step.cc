@@ -88,65 +88,73 @@ Status Engine::State::read_rows() {
   return {};
 }
 
+// Of one row, in any thread; at most one row of a step draws from a continuation's sampler.
+void Engine::State::sample_row(const LogitRow& row, std::span<const float> row_logits, int worker, Drawn& out) {
+  Continuation& c = *row.continuation;
+  const RequestState& p = c.request;
+  if (c.state == SequenceState::kFinished) return;
+  if (row.target < c.tokens.size()) {  // of the prompt
+    const auto top = static_cast<std::size_t>(p.request.prompt_logprobs->top);
+    out.sample.chosen.token = c.tokens[row.target];
+    if (top > 0) out.sample.top = most_likely(row_logits, top, log_sum_exp(row_logits));
+    return;
+  }
+  if (p.limit == 0) return;
+  int top = p.request.logprobs.value_or(-1);
+  if (top == 0 && p.logprobs_mode == LogprobsMode::kRaw) top = -1;  // the backend tells the token's own
+  Result<Sample> sample = c.sampler.sample(row_logits, c.tokens, c.output.count(), top, p.logprobs_mode,
+                                           &scratch[static_cast<std::size_t>(worker)]);
+  if (sample.ok()) {
+    out.sample = std::move(*sample);
+  } else {
+    out.error = sample.error().message;
+  }
+}
+
 Status Engine::State::read_tile(std::size_t begin, std::size_t count) {
   logits.resize(kLogitRows * vocab);
   const std::span<float> tile = std::span<float>(logits).first(count * vocab);
   OCTAVO_TRY(runner.decoder->logits(begin, count, tile));
+  std::vector<Drawn> drawn(count);
+  pool.run(count, [&](std::size_t i, int worker) {
+    sample_row(rows[begin + i], tile.subspan(i * vocab, vocab), worker, drawn[i]);
+  });
 
-  std::vector<Sample> samples(count);
-  std::vector<std::int32_t> targets(count);
-  std::vector<std::string> errors(count);
-  bool wants_raw = false;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto [c, target] = rows[begin + i];
-    const RequestState& p = c->request;
-    const std::span<const float> row = tile.subspan(i * vocab, vocab);
-    if (c->state == SequenceState::kFinished) continue;
-    if (target < c->tokens.size()) {  // of the prompt
-      samples[i].chosen.token = c->tokens[target];
-      samples[i].top = most_likely(row, static_cast<std::size_t>(p.request.prompt_logprobs->top), log_sum_exp(row));
-      wants_raw = true;
-    } else if (p.limit > 0) {
-      const int top = p.request.logprobs.value_or(-1);
-      Result<Sample> sample = c->sampler.sample(row, c->tokens, c->output.count(), top, p.logprobs_mode);
-      if (sample.ok()) {
-        samples[i] = std::move(*sample);
-      } else {
-        errors[i] = sample.error().message;
-      }
-      wants_raw |= top >= 0 && p.logprobs_mode == LogprobsMode::kRaw;
-    }
-    targets[i] = samples[i].chosen.token;
-  }
-  if (wants_raw) {
+  const auto of_prompt = [](const LogitRow& row) { return row.target < row.continuation->tokens.size(); };
+  const auto wants_raw = [&](const LogitRow& row) {
+    const RequestState& p = row.continuation->request;
+    return of_prompt(row) || (p.request.logprobs && p.logprobs_mode == LogprobsMode::kRaw);
+  };
+  const std::span<const LogitRow> own = std::span<const LogitRow>(rows).subspan(begin, count);
+  if (std::any_of(own.begin(), own.end(), wants_raw)) {
     // The backend's own numbers, which score() reports too: the same to the last bit.
     if (!device_logits) {
       OCTAVO_ASSIGN(device_logits, runner.backend->create_buffer(kLogitRows * vocab));
     }
     const backend::Matrix matrix = device_logits->matrix(count, vocab);
     runner.backend->upload(tile, matrix);
+    std::vector<std::int32_t> targets(count), ranks(count);
     std::vector<float> logprobs(count);
-    std::vector<std::int32_t> ranks(count);
+    for (std::size_t i = 0; i < count; ++i) targets[i] = drawn[i].sample.chosen.token;
     runner.backend->token_logprobs(matrix, targets, logprobs, ranks);
     for (std::size_t i = 0; i < count; ++i) {
-      const auto [c, target] = rows[begin + i];
-      const bool prompt = target < c->tokens.size();
-      const bool raw = c->request.request.logprobs && c->request.logprobs_mode == LogprobsMode::kRaw;
-      if (prompt && !std::isfinite(logprobs[i])) {
-        errors[i] = fmt::format("the model's logits for token {} of the prompt are not finite numbers", target);
+      if (!wants_raw(own[i])) continue;
+      set_chosen_logprob(drawn[i].sample, logprobs[i], ranks[i]);
+      if (of_prompt(own[i]) && !std::isfinite(logprobs[i])) {
+        drawn[i].error =
+            fmt::format("the model's logits for token {} of the prompt are not finite numbers", own[i].target);
       }
-      if (prompt || raw) set_chosen_logprob(samples[i], logprobs[i], ranks[i]);
     }
   }
   for (std::size_t i = 0; i < count; ++i) {
-    const LogitRow& row = rows[begin + i];
+    const LogitRow& row = own[i];
     if (row.continuation->state == SequenceState::kFinished) continue;  // its request has ended in this step
-    if (!errors[i].empty()) {
-      end_request(row.continuation->request, errors[i]);
-    } else if (row.target < row.continuation->tokens.size()) {
-      accept_prompt(row, std::move(samples[i]));
+    if (!drawn[i].error.empty()) {
+      end_request(row.continuation->request, drawn[i].error);
+    } else if (of_prompt(row)) {
+      accept_prompt(row, std::move(drawn[i].sample));
     } else {
-      accept(row, std::move(samples[i]));
+      accept(row, std::move(drawn[i].sample));
     }
   }
   return {};

@@ -1,5 +1,5 @@
 // One prompt to n continuations, streamed. Static batching: the n sequences share the prompt's cache blocks and decode
-// together. (Continuous batching over many requests is the server's scheduler, later; it calls the same decoder.)
+// together. (Continuous batching over many requests: engine.h, which calls the same decoder.)
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,7 @@
 #include "octavo/engine/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -28,8 +29,40 @@ struct MoreLikely {
   }
 };
 
-std::int32_t argmax(std::span<const float> logits) {
-  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+// The largest score (-infinity where there are none), and whether any is NaN. In lanes, which a compiler can hold in
+// vector registers; neither answer depends on the order.
+struct Scan {
+  float largest = -kInfinity;
+  bool nan = false;
+};
+Scan scan(std::span<const float> scores) {
+  constexpr std::size_t kLanes = 32;
+  std::array<float, kLanes> largest;
+  largest.fill(-kInfinity);
+  std::array<std::uint32_t, kLanes> nan = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= scores.size(); i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const float score = scores[i + lane];
+      largest[lane] = score > largest[lane] ? score : largest[lane];
+      nan[lane] |= static_cast<std::uint32_t>(score != score);
+    }
+  }
+  Scan out;
+  for (; i < scores.size(); ++i) {
+    out.largest = std::max(out.largest, scores[i]);
+    out.nan |= std::isnan(scores[i]);
+  }
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    out.largest = std::max(out.largest, largest[lane]);
+    out.nan |= nan[lane] != 0;
+  }
+  return out;
+}
+
+// The smallest id of that score, which is there.
+std::int32_t first_of(std::span<const float> scores, float score) {
+  return static_cast<std::int32_t>(std::find(scores.begin(), scores.end(), score) - scores.begin());
 }
 
 // Leaves in `ids` the top-k of them and what ties with the k-th; their order stays.
@@ -164,27 +197,28 @@ std::span<const float> Sampler::adjusted(std::span<const float> logits, std::spa
   const bool mask = index < p.min_tokens && !ending_.empty();
   const bool penalty = p.repetition_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0;
   if (!mask && !penalty && p.logit_bias.empty()) return logits;
-  adjusted_.assign(logits.begin(), logits.end());
+  work_->adjusted.assign(logits.begin(), logits.end());
   if (mask) {
     for (const std::int32_t id : ending_) {
-      if (id >= 0 && static_cast<std::size_t>(id) < adjusted_.size())
-        adjusted_[static_cast<std::size_t>(id)] = -kInfinity;
+      if (id >= 0 && static_cast<std::size_t>(id) < work_->adjusted.size())
+        work_->adjusted[static_cast<std::size_t>(id)] = -kInfinity;
     }
   }
   for (const auto& [id, bias] : p.logit_bias) {
-    if (id >= 0 && static_cast<std::size_t>(id) < adjusted_.size()) add(adjusted_[static_cast<std::size_t>(id)], bias);
+    if (id >= 0 && static_cast<std::size_t>(id) < work_->adjusted.size())
+      add(work_->adjusted[static_cast<std::size_t>(id)], bias);
   }
   if (penalty) penalize(history, index);
-  return adjusted_;
+  return work_->adjusted;
 }
 
 void Sampler::penalize(std::span<const std::int32_t> history, std::uint64_t index) {
   const auto each_seen = [&](std::span<const std::int32_t> tokens, const auto& body) {
-    seen_.assign(tokens.begin(), tokens.end());
-    std::sort(seen_.begin(), seen_.end());
-    for (std::size_t i = 0, end = 0; i < seen_.size(); i = end) {
-      while (end < seen_.size() && seen_[end] == seen_[i]) ++end;
-      float& logit = adjusted_[static_cast<std::size_t>(seen_[i])];
+    work_->seen.assign(tokens.begin(), tokens.end());
+    std::sort(work_->seen.begin(), work_->seen.end());
+    for (std::size_t i = 0, end = 0; i < work_->seen.size(); i = end) {
+      while (end < work_->seen.size() && work_->seen[end] == work_->seen[i]) ++end;
+      float& logit = work_->adjusted[static_cast<std::size_t>(work_->seen[i])];
       if (!std::isinf(logit)) body(logit, static_cast<double>(end - i));
     }
   };
@@ -204,38 +238,38 @@ void Sampler::penalize(std::span<const std::int32_t> history, std::uint64_t inde
   }
 }
 
-std::int32_t Sampler::draw(std::span<const float> logits, std::uint64_t index) {
-  const double largest = logits[static_cast<std::size_t>(argmax(logits))];
+std::int32_t Sampler::draw(std::span<const float> logits, float largest_score, std::uint64_t index) {
+  const double largest = largest_score;
   // The probability relative to the most likely token's: 1 for that one.
   const auto weight = [&](std::int32_t id) {
     return std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest) / params_.temperature);
   };
-  kept_.clear();
+  work_->kept.clear();
   // weight >= min_p, without an exp for each.
   const double least = params_.min_p > 0 ? largest + params_.temperature * std::log(params_.min_p)
                                          : -std::numeric_limits<double>::infinity();
   for (std::size_t id = 0; id < logits.size(); ++id) {
     const double logit = logits[id];
-    if (logit >= least && !std::isinf(logit)) kept_.push_back(static_cast<std::int32_t>(id));
+    if (logit >= least && !std::isinf(logit)) work_->kept.push_back(static_cast<std::int32_t>(id));
   }
-  if (params_.top_k > 0) keep_top_k(logits, static_cast<std::size_t>(params_.top_k), kept_);
-  if (params_.top_p < 1) keep_top_p(logits, params_.top_p, weight, kept_);
+  if (params_.top_k > 0) keep_top_k(logits, static_cast<std::size_t>(params_.top_k), work_->kept);
+  if (params_.top_p < 1) keep_top_p(logits, params_.top_p, weight, work_->kept);
 
   double total = 0;
-  probabilities_.clear();
-  for (const std::int32_t id : kept_) {
-    probabilities_.push_back(weight(id));
-    total += probabilities_.back();
+  work_->probabilities.clear();
+  for (const std::int32_t id : work_->kept) {
+    work_->probabilities.push_back(weight(id));
+    total += work_->probabilities.back();
   }
-  largest_ = largest;
-  total_ = total;
+  work_->largest = largest;
+  work_->total = total;
   const double at = uniform(params_.seed.value_or(0), stream_, index) * total;
   double sum = 0;
-  std::int32_t last = kept_.front();
-  for (std::size_t i = 0; i < kept_.size(); ++i) {
-    if (probabilities_[i] == 0) continue;
-    last = kept_[i];
-    sum += probabilities_[i];
+  std::int32_t last = work_->kept.front();
+  for (std::size_t i = 0; i < work_->kept.size(); ++i) {
+    if (work_->probabilities[i] == 0) continue;
+    last = work_->kept[i];
+    sum += work_->probabilities[i];
     if (at < sum) break;
   }
   return last;  // the last possible one where rounding left `at` beyond the sum
@@ -252,39 +286,37 @@ void Sampler::report_processed(std::span<const float> scores, std::size_t top, S
     std::erase_if(sample.top, [](const TokenLogprob& entry) { return std::isinf(entry.logprob); });
     return;
   }
-  const double normalizer = std::log(total_);
+  const double normalizer = std::log(work_->total);
   const auto score = [&](std::int32_t id) { return scores[static_cast<std::size_t>(id)]; };
   const auto report = [&](std::int32_t id) {
-    const auto larger = std::count_if(kept_.begin(), kept_.end(), [&](std::int32_t k) { return score(k) > score(id); });
-    const double relative = (static_cast<double>(score(id)) - largest_) / params_.temperature;
+    const auto larger =
+        std::count_if(work_->kept.begin(), work_->kept.end(), [&](std::int32_t k) { return score(k) > score(id); });
+    const double relative = (static_cast<double>(score(id)) - work_->largest) / params_.temperature;
     return TokenLogprob{id, static_cast<float>(relative - normalizer), static_cast<std::int32_t>(larger + 1)};
   };
   sample.chosen = report(sample.chosen.token);
-  const std::size_t count = std::min(top, kept_.size());
-  const auto end = kept_.begin() + static_cast<std::ptrdiff_t>(count);
-  std::partial_sort(kept_.begin(), end, kept_.end(), MoreLikely{scores});
-  for (auto id = kept_.begin(); id != end; ++id) sample.top.push_back(report(*id));
+  const std::size_t count = std::min(top, work_->kept.size());
+  const auto end = work_->kept.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(work_->kept.begin(), end, work_->kept.end(), MoreLikely{scores});
+  for (auto id = work_->kept.begin(); id != end; ++id) sample.top.push_back(report(*id));
 }
 
 Result<Sample> Sampler::sample(std::span<const float> logits, std::span<const std::int32_t> history,
-                               std::uint64_t index, int top, LogprobsMode mode) {
-  bool finite = !logits.empty();
-  float largest = -kInfinity;
-  for (const float logit : logits) {
-    finite &= !std::isnan(logit);
-    largest = std::max(largest, logit);
-  }
-  if (!finite || std::isinf(largest)) {
+                               std::uint64_t index, int top, LogprobsMode mode, SamplerScratch* scratch) {
+  work_ = scratch != nullptr ? scratch : &own_;
+  const auto [largest, nan] = scan(logits);
+  if (nan || std::isinf(largest)) {
     return failure("the model's logits for token {} of the output are not finite numbers", index + 1);
   }
   const std::span<const float> scores = adjusted(logits, history, index);
-  Sample sample;
-  sample.chosen.token = argmax(scores);
-  if (std::isinf(scores[static_cast<std::size_t>(sample.chosen.token)])) {
+  const float best = scores.data() == logits.data() ? largest : scan(scores).largest;
+  if (std::isinf(best)) {
     return failure("no token is left for place {} of the output: min_tokens rules out all that the model can say",
                    index + 1);
   }
-  if (params_.temperature >= kGreedyTemperature) sample.chosen.token = draw(scores, index);
+  Sample sample;
+  const bool greedy = params_.temperature < kGreedyTemperature;
+  sample.chosen.token = greedy ? first_of(scores, best) : draw(scores, best, index);
   if (top >= 0 && mode == LogprobsMode::kProcessed) {
     report_processed(scores, static_cast<std::size_t>(top), sample);
   } else if (top >= 0) {

@@ -68,6 +68,16 @@ std::int32_t rank_of(std::span<const float> logits, std::int32_t token);
 // equal ranks. `normalizer`: log_sum_exp(logits). No logit is NaN.
 std::vector<TokenLogprob> most_likely(std::span<const float> logits, std::size_t count, double normalizer);
 
+// What a call of Sampler::sample needs for a while; a megabyte or two with a large vocabulary, so that whoever has many
+// samplers gives them one for each thread.
+struct SamplerScratch {
+  std::vector<float> adjusted;        // [vocab]
+  std::vector<std::int32_t> seen;     // ids of the history, sorted
+  std::vector<std::int32_t> kept;     // ids that may be drawn
+  std::vector<double> probabilities;  // of `kept`, not normalized
+  double largest = 0, total = 0;      // the score that they are relative to, and their sum
+};
+
 // One a request. Deterministic: the i-th token of a request depends on the logits, the parameters, the seed, `stream`
 // and i alone, not on the batch nor on the machine's random device. One thread at a time.
 class Sampler {
@@ -80,23 +90,20 @@ class Sampler {
   // likely; processed ones only of tokens that can be drawn. A failure where a logit is NaN or +infinity, and where
   // no token is left to draw.
   Result<Sample> sample(std::span<const float> logits, std::span<const std::int32_t> history, std::uint64_t index,
-                        int top, LogprobsMode mode = LogprobsMode::kRaw);
+                        int top, LogprobsMode mode = LogprobsMode::kRaw, SamplerScratch* scratch = nullptr);
 
  private:
   std::span<const float> adjusted(std::span<const float> logits, std::span<const std::int32_t> history,
                                   std::uint64_t index);
   void penalize(std::span<const std::int32_t> history, std::uint64_t index);
-  std::int32_t draw(std::span<const float> scores, std::uint64_t index);
+  std::int32_t draw(std::span<const float> scores, float largest, std::uint64_t index);
   void report_processed(std::span<const float> scores, std::size_t top, Sample& sample);
 
   SamplingParams params_;
-  std::uint64_t stream_;               // the number of the continuation among --n
-  std::vector<std::int32_t> ending_;   // tokens that may not come before min_tokens
-  std::vector<float> adjusted_;        // [vocab]
-  std::vector<std::int32_t> seen_;     // ids of the history, sorted
-  std::vector<std::int32_t> kept_;     // ids that may be drawn
-  std::vector<double> probabilities_;  // of kept_, not normalized
-  double largest_ = 0, total_ = 0;     // the logit that they are relative to, and their sum
+  std::uint64_t stream_;              // the number of the continuation among --n
+  std::vector<std::int32_t> ending_;  // tokens that may not come before min_tokens
+  SamplerScratch own_;                // used where the caller gives none
+  SamplerScratch* work_ = nullptr;    // of the call
 };
 
 }  // namespace octavo::engine

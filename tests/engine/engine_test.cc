@@ -2,6 +2,7 @@
 // happens to requests in flight when they are aborted, preempted, or the weights change.
 #include "octavo/engine/engine.h"
 
+#include "octavo/engine/kv_blocks.h"
 #include "octavo/engine/score.h"
 #include "tests/engine/collect.h"
 #include "tests/engine/open_tiny.h"
@@ -322,8 +323,6 @@ TEST(Engine, DynamicRopeToo) {
   // Beyond the trained length keys depend on how long the text is: whatever is computed again must have the same.
   test::CheckpointBuilder model = test::tiny_chat_model({.max_positions = 64});
   model.config()["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 4.0}};
-  model.config()["max_position_embeddings"] = 256;
-  model.config()["rope_scaling"]["original_max_position_embeddings"] = 64;
   const test::TempDir dir;
   const std::filesystem::path folder = model.write(dir / "dynamic");
   const auto open_dynamic = [&](std::uint64_t batched, std::uint64_t cache) {
@@ -726,6 +725,28 @@ TEST(Engine, NonFiniteLogits) {
   EXPECT_EQ(engine->metrics().kv_blocks_used, 0u);
   norm.data()[0] = right;
   expect_same(run(*engine, request), before);
+}
+
+TEST(Engine, AFailureOfTheModel) {
+  const std::unique_ptr<Engine> engine = open({.batched = 24});
+  const Request request = request_for(random_tokens(20), 10);
+  const Collected before = run(*engine, request);
+  const Collector failing = add(*engine, request_for(random_tokens(70, 2), 10));
+  const Collector waiting = add(*engine, request);
+  // A cache that lacks the blocks of the plan.
+  std::unique_ptr<backend::KvCache> cache =
+      engine->runner().decoder->create_kv_cache(1, backend::KvDType::kBF16, kKvBlockTokens).value();
+  std::swap(engine->runner().cache, cache);
+  const Status status = engine->step();
+  std::swap(engine->runner().cache, cache);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(failing.get().only().last.reason, FinishReason::kAbort);
+  EXPECT_EQ(failing.get().only().last.error, status.error().message);
+  EXPECT_FALSE(waiting.done());
+  run(*engine);
+  EXPECT_EQ(waiting.get().only().last.usage.cached_tokens, 0u);  // who knows what was written
+  expect_same(waiting.get(), before);
+  EXPECT_EQ(engine->metrics().kv_blocks_used, 0u);
 }
 
 TEST(Engine, NothingIsLeft) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <thread>
 
 #include "tests/engine/collect.h"
@@ -178,6 +179,24 @@ TEST(EngineThread, UpdateWaits) {
   EXPECT_EQ(engine.engine().weight_version().number, 2u);
   EXPECT_EQ(before.wait().only().last.versions, (std::vector<VersionSpan>{{1, "default", 0, 60}}));
   EXPECT_EQ(after.wait().only().tokens.size(), 5u);
+}
+
+TEST(EngineThread, UpdateIsNotStarvedByNewRequests) {
+  EngineThread engine(open_engine());
+  // Three clients that ask again as soon as they are answered: the engine is never empty.
+  constexpr int kMost = 20'000;
+  std::atomic<int> asked{0};
+  std::atomic<bool> enough{false};
+  std::function<void(Event)> again = [&](Event event) {
+    if (!event.all_finished || enough || ++asked > kMost) return;
+    // Refused once the engine shuts down.
+    static_cast<void>(engine.submit(request_for(3, 4), again));
+  };
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(engine.submit(request_for(3, 4 + static_cast<std::uint64_t>(i)), again).ok());
+  EXPECT_TRUE(engine.update_weights(InFlight::kWait, "x", [](Engine&) { return Status(); }).ok());
+  EXPECT_LT(asked, kMost);
+  enough = true;
+  engine.shutdown(std::chrono::minutes(10));
 }
 
 TEST(EngineThread, SeveralUpdatesThatWait) {
