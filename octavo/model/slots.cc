@@ -239,6 +239,7 @@ class Finder {
                      q.scale->name, shape_string(q.scale->shape), granularity_name(q.granularity),
                      granularity_name(group.granularity), group.pointer);
     }
+    slot.granularity = unsaid ? q.granularity : group.granularity;
     ++quantized_;
     OCTAVO_ASSIGN(const InputRounding rounding, input_rounding(module, group, q.input_scale));
     if (activations_ == ActivationMode::kFp8) slot.spec.input = rounding;

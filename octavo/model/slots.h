@@ -20,6 +20,7 @@ struct LinearSlot {
   const CheckpointTensor* scale = nullptr;  // of an FP8 weight
   const CheckpointTensor* bias = nullptr;
   backend::LinearSpec spec;
+  Granularity granularity = Granularity::kTensor;  // of an FP8 weight's scales: one scale says the same in several
   std::unique_ptr<LinearWeight>* place = nullptr;
 };
 
@@ -46,5 +47,11 @@ struct Slots {
 Result<Slots> find_slots(const Checkpoint& checkpoint, const DecoderConfig& config,
                          const std::optional<QuantizationInfo>& quantization, ActivationMode activations, HeadMode head,
                          ModelWeights& weights);
+
+// The same, without the checkpoint. `slots` point into `weights`; `plan` is that of online quantization, or null;
+// `pow2_scales`: all scales of an FP8 checkpoint are powers of two, so new ones are made so.
+Parameters find_parameters(const Checkpoint& checkpoint, const DecoderConfig& config,
+                           const std::optional<QuantizationInfo>& quantization, const Slots& slots,
+                           const quant::Plan* plan, bool pow2_scales, ModelWeights& weights);
 
 }  // namespace octavo::model

@@ -71,6 +71,8 @@ class Loader {
       OCTAVO_TRY(read_linears(/*head_only=*/false));
     }
     OCTAVO_TRY(read_small());
+    out_.parameters =
+        find_parameters(checkpoint_, out_.config, info, slots_, plan_ ? &*plan_ : nullptr, pow2_scales_, out_.weights);
     report(start);
     return {};
   }
@@ -272,6 +274,10 @@ class Loader {
         return failure("tensor \"{}\" in {}: the scale at index {} is {}; the checkpoint is damaged", slot.scale->name,
                        checkpoint_.shards()[slot.scale->shard].name, broken - scales.begin(), *broken);
       }
+      pow2_scales_ = pow2_scales_ && std::all_of(scales.begin(), scales.end(), [](float x) {
+                       int exponent = 0;
+                       return std::frexp(x, &exponent) == 0.5f;
+                     });
       backend_.set_scales(**slot.place, scales);
     }
     OCTAVO_TRY(read_cache_scales(slots_.k_scales, out_.weights.k_scales));
@@ -327,6 +333,7 @@ class Loader {
   LoadedModel& out_;
   Slots slots_;
   std::optional<quant::Plan> plan_;
+  bool pow2_scales_ = true;  // all scales of the checkpoint are
 };
 
 }  // namespace

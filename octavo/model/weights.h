@@ -14,6 +14,7 @@
 #include "octavo/base/progress.h"
 #include "octavo/checkpoint/checkpoint.h"
 #include "octavo/model/decoder_config.h"
+#include "octavo/model/parameters.h"
 #include "octavo/quant/spec.h"
 
 namespace octavo::model {
@@ -81,6 +82,7 @@ struct LoadReport {
 struct LoadedModel {
   DecoderConfig config;
   ModelWeights weights;
+  Parameters parameters;  // what `weights` was loaded from; empty for synthetic models
   LoadReport report;
 };
 

@@ -60,6 +60,8 @@ class RunModel {
   model::Decoder& decoder() { return *decoder_; }
   backend::KvCache& cache() { return *cache_; }
   const model::LoadedModel& loaded() const { return *model_; }
+  model::LoadedModel& loaded() { return *model_; }
+  backend::Backend& backend() { return *backend_; }
   std::uint64_t vocab() const { return model_->config.vocab; }
 
   // Logits of every position, [tokens, vocab], from one step over the whole sequence. Empty after a failure.
@@ -100,10 +102,19 @@ class RunModel {
     model_ = std::make_unique<model::LoadedModel>(std::move(loaded));
     OCTAVO_ASSIGN(auto decoder, model::Decoder::create(*model_, *backend_, s.max_tokens));
     decoder_ = std::make_unique<model::Decoder>(std::move(decoder));
-    OCTAVO_ASSIGN(cache_, decoder_->create_kv_cache(s.cache_blocks, s.kv, s.block_size));
+    settings_ = s;
+    return renew_cache();
+  }
+
+ public:
+  // A new cache, with the scales that the weights have now.
+  Status renew_cache() {
+    OCTAVO_ASSIGN(cache_, decoder_->create_kv_cache(settings_.cache_blocks, settings_.kv, settings_.block_size));
     return {};
   }
 
+ private:
+  RunSettings settings_;
   std::unique_ptr<backend::Backend> backend_;
   std::unique_ptr<model::LoadedModel> model_;
   std::unique_ptr<model::Decoder> decoder_;

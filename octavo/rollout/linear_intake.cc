@@ -1,0 +1,207 @@
+// Bands to codes and scales, or to values in the dtype that the running model keeps.
+#include "octavo/rollout/linear_intake.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "octavo/fp8/half.h"
+#include "octavo/fp8/nan_codes.h"
+#include "octavo/quant/cut_range.h"
+
+namespace octavo::rollout {
+namespace {
+
+// A band of about this size stays in a second-level cache between being copied, measured, encoded and packed.
+constexpr std::uint64_t kBandBytes = 1ull << 20;
+
+float load_float(DType dtype, const std::byte* at) {
+  if (dtype == DType::kF32) {
+    float value = 0;
+    std::memcpy(&value, at, 4);
+    return value;
+  }
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, at, 2);
+  return dtype == DType::kBF16 ? fp8::bf16_to_float(bits) : fp8::f16_to_float(bits);
+}
+
+void store_float(DType dtype, float value, std::byte* at) {
+  if (dtype == DType::kF32) {
+    std::memcpy(at, &value, 4);
+    return;
+  }
+  const std::uint16_t bits = dtype == DType::kBF16 ? fp8::float_to_bf16(value) : fp8::float_to_f16(value);
+  std::memcpy(at, &bits, 2);
+}
+
+}  // namespace
+
+LinearIntake::LinearIntake(const model::LinearParameter& parameter, quant::NonFinite nonfinite,
+                           backend::Backend& backend, const cpu::EncodeKernels& kernels, backend::LinearWeight& weight)
+    : parameter_(parameter), nonfinite_(nonfinite), backend_(backend), kernels_(kernels), weight_(weight) {}
+
+Status LinearIntake::begin(DType dtype) {
+  const backend::LinearSpec& spec = parameter_.spec;
+  if (is_fp8(dtype)) {
+    if (parameter_.made_fp8 || dtype != spec.dtype) {
+      return failure("tensor \"{}\": arrives in {}, but the running model {}", parameter_.name, dtype_name(dtype),
+                     parameter_.made_fp8  ? "makes its FP8 head itself: send BF16, F16 or F32"
+                     : is_fp8(spec.dtype) ? fmt::format("has it in {}", dtype_name(spec.dtype))
+                                          : fmt::format("does not have it in FP8 but in {}", dtype_name(spec.dtype)));
+    }
+    dtype_ = dtype;
+    return {};
+  }
+  if (!is_quantizable(dtype)) {
+    return failure("tensor \"{}\": arrives in {}; BF16, F16 and F32 are taken{}", parameter_.name, dtype_name(dtype),
+                   is_fp8(spec.dtype) ? ", and FP8 codes with their scales" : "");
+  }
+  if (is_fp8(spec.dtype) && !parameter_.encoding) {
+    return failure("tensor \"{}\": the running model has it in {}, which Octavo only reads; send codes and scales",
+                   parameter_.name, dtype_name(spec.dtype));
+  }
+  dtype_ = dtype;
+  const std::uint64_t row = spec.k * dtype_bytes(dtype);
+  if (parameter_.encoding) encoding_ = encoding_of(parameter_, dtype);
+  if (shares()) {
+    band_rows_ = spec.n;
+  } else {
+    const std::uint64_t block = parameter_.encoding ? encoding_.block_n : 1;
+    band_rows_ = std::max<std::uint64_t>(kBandBytes / row / block, 1) * block;
+    band_rows_ = std::min(band_rows_, spec.n);
+  }
+  bands_.emplace(spec.n * row, band_rows_ * row);
+  if (parameter_.encoding) scales_.resize(spec.scale_rows() * spec.scale_cols());
+  return {};
+}
+
+void LinearIntake::write(std::uint64_t offset, std::span<const std::byte> bytes,
+                         std::vector<std::pair<LinearIntake*, Band>>& whole) {
+  bands_->write(offset, bytes, [&](Band band) {
+    if (!shares()) {
+      whole.emplace_back(this, std::move(band));
+      return;
+    }
+    const std::size_t size = band.bytes.size();
+    if (band.owned == nullptr) {
+      band.owned = std::make_unique_for_overwrite<std::byte[]>(size);
+      std::memcpy(band.owned.get(), band.bytes.data(), size);
+    }
+    held_ = std::move(band.owned);
+    held_band_ = {held_.get(), size};
+    held_parts_.resize(parts());
+  });
+}
+
+Status LinearIntake::make_finite(quant::PieceEncoder& encoder, std::uint64_t row) const {
+  if (nonfinite_ == quant::NonFinite::kZero) {
+    encoder.zero_nonfinite();
+    return {};
+  }
+  const auto at = encoder.find_nonfinite();
+  return failure("tensor \"{}\": {} at [{}, {}]{}; the weights that serve are kept", parameter_.name,
+                 std::isnan(at->value) ? "NaN" : "infinity", row + at->row, at->col,
+                 *dtype_ == DType::kF32 && std::isinf(at->value) ? " (of F32 values, rounded to BF16)" : "");
+}
+
+Status LinearIntake::take(Band& band, EncodeBuffers& buffers) {
+  const std::uint64_t k = parameter_.spec.k;
+  const std::uint64_t row = band.index * band_rows_, rows = band.bytes.size() / (k * dtype_bytes(*dtype_));
+  std::span<std::byte> values(band.owned.get(), band.bytes.size());
+  if (band.owned == nullptr) {  // the sender's may be unaligned, and rounding changes them
+    buffers.values.resize(band.bytes.size());
+    std::memcpy(buffers.values.data(), band.bytes.data(), band.bytes.size());
+    values = {buffers.values.data(), band.bytes.size()};
+  }
+  if (!parameter_.encoding) return take_kept(values, row, rows, buffers);
+  quant::PieceEncoder encoder(kernels_, encoding_, *dtype_);
+  encoder.load(values, rows, k);
+  buffers.codes.resize(rows * k);
+  const std::uint64_t columns = parameter_.spec.scale_cols();
+  const std::uint64_t first = row / encoding_.block_n * columns;
+  const std::uint64_t count = ((rows - 1) / encoding_.block_n + 1) * columns;
+  while (!encoder.encode(buffers.codes, std::span(scales_).subspan(first, count))) {
+    OCTAVO_TRY(make_finite(encoder, row));
+  }
+  backend_.pack(weight_, {row, row + rows, 0, k}, std::as_bytes(std::span(buffers.codes)));
+  return {};
+}
+
+// Values stay values. Where they come in another dtype than the running model's they are rounded to it.
+Status LinearIntake::take_kept(std::span<std::byte> values, std::uint64_t row, std::uint64_t rows,
+                               EncodeBuffers& buffers) {
+  const DType from = *dtype_, to = parameter_.spec.dtype;
+  const std::size_t count = rows * parameter_.spec.k;
+  if (from != to) {
+    buffers.converted.resize(count * dtype_bytes(to));
+    std::byte* out = buffers.converted.data();
+    if (from == DType::kF32 && to == DType::kBF16) {
+      kernels_.f32_to_bf16(reinterpret_cast<const float*>(values.data()), reinterpret_cast<std::uint16_t*>(out), count);
+    } else {
+      const unsigned in_size = dtype_bytes(from), out_size = dtype_bytes(to);
+      for (std::size_t i = 0; i < count; ++i) {
+        store_float(to, load_float(from, values.data() + i * in_size), out + i * out_size);
+      }
+    }
+    values = {out, buffers.converted.size()};
+  }
+  const quant::WeightEncoding as_they_are;
+  quant::PieceEncoder looker(kernels_, as_they_are, to);
+  looker.load(values, rows, parameter_.spec.k);
+  while (!looker.amax(0, rows, 0, parameter_.spec.k)) OCTAVO_TRY(make_finite(looker, row));
+  backend_.pack(weight_, {row, row + rows, 0, parameter_.spec.k}, values);
+  return {};
+}
+
+// Of the held values: whole rows of about a band.
+std::uint64_t LinearIntake::parts() const {
+  const std::uint64_t rows = std::max<std::uint64_t>(kBandBytes / (parameter_.spec.k * dtype_bytes(*dtype_)), 1);
+  return (parameter_.spec.n + rows - 1) / rows;
+}
+
+Result<float> LinearIntake::measure(std::uint64_t part) {
+  const std::uint64_t row_bytes = parameter_.spec.k * dtype_bytes(*dtype_);
+  const std::uint64_t step = std::max<std::uint64_t>(kBandBytes / row_bytes, 1);
+  const std::uint64_t row = part * step, rows = std::min(step, parameter_.spec.n - row);
+  quant::PieceEncoder& encoder = held_parts_[part].emplace(kernels_, encoding_, *dtype_);
+  encoder.load(held_band_.subspan(row * row_bytes, rows * row_bytes), rows, parameter_.spec.k);
+  for (;;) {
+    if (const auto amax = encoder.amax(0, rows, 0, parameter_.spec.k)) return *amax;
+    OCTAVO_TRY(make_finite(encoder, row));
+  }
+}
+
+Status LinearIntake::encode_part(std::uint64_t part, float amax, EncodeBuffers& buffers) {
+  const std::uint64_t step = std::max<std::uint64_t>(kBandBytes / (parameter_.spec.k * dtype_bytes(*dtype_)), 1);
+  const std::uint64_t row = part * step, rows = std::min(step, parameter_.spec.n - row);
+  const quant::PieceEncoder& encoder = *held_parts_[part];
+  buffers.codes.resize(rows * parameter_.spec.k);
+  if (!encoder.encode_at(encoder.scale(amax), buffers.codes)) {
+    return failure("tensor \"{}\": holds values that are not finite", parameter_.name);  // measure() has looked
+  }
+  backend_.pack(weight_, {row, row + rows, 0, parameter_.spec.k}, std::as_bytes(std::span(buffers.codes)));
+  return {};
+}
+
+void LinearIntake::finish_shared(float amax) {
+  scales_.assign(1, held_parts_.front()->scale(amax));
+  held_parts_.clear();
+  held_band_ = {};
+  held_.reset();
+}
+
+Status LinearIntake::write_codes(std::uint64_t offset, std::span<const std::byte> bytes) {
+  const std::span codes(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  const std::uint64_t k = parameter_.spec.k;
+  if (const auto nan = fp8::find_nan(code_format(*dtype_), codes)) {
+    return failure("tensor \"{}\": NaN at [{}, {}]; the weights that serve are kept", parameter_.name,
+                   (offset + *nan) / k, (offset + *nan) % k);
+  }
+  for (const quant::RangePart& part : quant::cut_range(k, 1, offset, bytes.size())) {
+    backend_.pack(weight_, part.rectangle, bytes.subspan(part.begin, part.bytes));
+  }
+  return {};
+}
+
+}  // namespace octavo::rollout
