@@ -1,5 +1,5 @@
 # A thin front for people; CMake does the work. `make demo` and `make test` install what is missing first.
-.PHONY: help setup build demo test test-large test-exhaustive dev tsan fuzz interop bench format tidy clean
+.PHONY: help setup build demo test test-large test-exhaustive dev tsan soak fuzz interop bench format tidy clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -32,6 +32,9 @@ dev: setup  ## the suite under ASan and UBSan
 
 tsan: setup  ## the suite under the thread sanitizer
 	@cmake --preset tsan --log-level=WARNING && cmake --build --preset tsan && ctest --preset tsan -j 2
+
+soak: test  ## 500 weight updates of every scheme in a row under load
+	@build/release/test_rollout --gtest_also_run_disabled_tests --gtest_filter='*DISABLED*'
 
 fuzz:  ## run every fuzz target briefly (clang)
 	@tools/setup.sh clang libclang-rt-14-dev

@@ -63,6 +63,7 @@ WeightUpdate::WeightUpdate(const model::LoadedModel& model, backend::Backend& ba
     : parameters_(model.parameters),
       backend_(backend),
       options_(options),
+      serving_(model.weights),
       shadow_(shadow),
       limit_(held_limit(model.parameters, options.max_held_bytes)),
       index_(model.parameters),
@@ -474,6 +475,16 @@ Status WeightUpdate::check_missing() const {
   return {};
 }
 
+bool WeightUpdate::changes_cache_scales() const {
+  const auto differ = [](const std::vector<std::optional<float>>& sent, const std::vector<float>& there) {
+    for (std::size_t i = 0; i < sent.size(); ++i) {
+      if (sent[i] && *sent[i] != (there.empty() ? 1.0f : there[i])) return true;
+    }
+    return false;
+  };
+  return differ(k_scales_, serving_.k_scales) || differ(v_scales_, serving_.v_scales);
+}
+
 Result<UpdateSummary> WeightUpdate::commit(model::LoadedModel& model) {
   OCTAVO_TRY(check());
   model::ModelWeights& serving = model.weights;
@@ -500,11 +511,11 @@ Result<UpdateSummary> WeightUpdate::commit(model::LoadedModel& model) {
     std::swap(p.place.in(serving), p.place.in(made));
     ++summary_.parameters;
   }
+  summary_.cache_scales = changes_cache_scales();
   const auto scales = [&](const std::vector<std::optional<float>>& sent, std::vector<float>& out) {
     for (std::size_t i = 0; i < sent.size(); ++i) {
       if (!sent[i]) continue;
       if (out.empty()) out.assign(sent.size(), 1.0f);
-      summary_.cache_scales |= out[i] != *sent[i];
       out[i] = *sent[i];
       ++summary_.parameters;
     }

@@ -97,6 +97,8 @@ class WeightUpdate {
   // has changed. The next update must be a new object.
   Result<UpdateSummary> commit(model::LoadedModel& model);
 
+  // Scales of the KV cache are among what arrived, and differ from those that serve.
+  bool changes_cache_scales() const;
   const std::optional<Error>& failed() const { return failed_; }
   const UpdateSummary& summary() const { return summary_; }
   std::uint64_t held_bytes() const { return held_; }
@@ -138,6 +140,7 @@ class WeightUpdate {
   const model::Parameters& parameters_;
   backend::Backend& backend_;
   const UpdateOptions options_;
+  const model::ModelWeights& serving_;
   ShadowWeights& shadow_;
   const std::uint64_t limit_;  // of held_
   const ParameterIndex index_;

@@ -1,0 +1,276 @@
+// The state machine around a WeightUpdate, and what is asked of the engine's thread.
+#include "octavo/rollout/update_manager.h"
+
+#include <array>
+
+#include "octavo/base/text.h"
+
+namespace octavo::rollout {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using engine::Engine;
+using engine::InFlight;
+
+struct PolicyName {
+  std::string_view name;
+  InFlight policy;
+};
+// The first name of a policy is its own.
+constexpr std::array<PolicyName, 6> kPolicies{{{"abort", InFlight::kAbort},
+                                               {"wait", InFlight::kWait},
+                                               {"recompute", InFlight::kRecompute},
+                                               {"in_place", InFlight::kInPlace},
+                                               {"keep", InFlight::kRecompute},
+                                               {"retract", InFlight::kRecompute}}};
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+bool is_fp8(backend::KvDType dtype) {
+  return dtype == backend::KvDType::kFp8E4M3 || dtype == backend::KvDType::kFp8E5M2;
+}
+
+}  // namespace
+
+Result<InFlight> find_policy(std::string_view name) {
+  std::vector<std::string> names;
+  for (const PolicyName& entry : kPolicies) {
+    if (entry.name == name) return entry.policy;
+    names.emplace_back(entry.name);
+  }
+  return usage_error("\"{}\" is no policy for requests in flight: abort, wait, keep, recompute or in_place{}",
+                     printable(name), did_you_mean(name, names, 1));
+}
+
+std::string_view policy_name(InFlight policy) {
+  for (const PolicyName& entry : kPolicies) {
+    if (entry.policy == policy) return entry.name;
+  }
+  return "";
+}
+
+std::string_view state_name(UpdateState state) {
+  switch (state) {
+    case UpdateState::kIdle: return "idle";
+    case UpdateState::kUpdating: return "updating";
+    case UpdateState::kCommitting: return "committing";
+  }
+  return "";
+}
+
+UpdateManager::UpdateManager(engine::EngineThread& engine, const ManagerOptions& options)
+    : engine_(engine), options_(options) {
+  const Status listed = engine_.run_exclusive([&](Engine& owned) -> Status {
+    parameters_ = list_parameters(*owned.runner().model);
+    return {};
+  });
+  static_cast<void>(listed);  // an engine that shuts down has none
+  watcher_ = std::thread([this] { watch(); });
+}
+
+UpdateManager::~UpdateManager() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (open_) end("the server ends");
+  }
+  changed_.notify_all();
+  watcher_.join();
+}
+
+// ---- a transaction
+
+void UpdateManager::watch() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (!open_) {
+      changed_.wait(lock);
+      continue;
+    }
+    const Clock::time_point deadline = open_->deadline;
+    if (Clock::now() < deadline) {
+      changed_.wait_until(lock, deadline);
+      continue;
+    }
+    end(fmt::format("nothing came for {} seconds",
+                    std::chrono::duration_cast<std::chrono::seconds>(options_.timeout).count()));
+  }
+}
+
+void UpdateManager::end(std::string why) {
+  why_ended_ = std::move(why);
+  open_.reset();
+  if (!options_.keep_shadow) shadow_.release();
+  state_ = UpdateState::kIdle;
+}
+
+Result<UpdateManager::Transaction> UpdateManager::begin(bool partial) {
+  const std::lock_guard lock(mutex_);
+  if (open_) {
+    return failure("weight update {} is open: end or abort it first", open_->id);
+  }
+  UpdateOptions options = options_.update;
+  options.partial = partial;
+  std::unique_ptr<WeightUpdate> update;
+  const auto prepare = [&](Engine& owned) -> Status {
+    engine::Runner& runner = owned.runner();
+    OCTAVO_TRY(shadow_.allocate(*runner.model, *runner.backend));
+    update = std::make_unique<WeightUpdate>(*runner.model, *runner.backend, shadow_, options);
+    return {};
+  };
+  OCTAVO_TRY(engine_.run_exclusive(prepare));
+  const Clock::time_point now = Clock::now();
+  open_ = Open{++last_, now, now + options_.timeout, std::move(update)};
+  state_ = UpdateState::kUpdating;
+  changed_.notify_all();
+  return last_;
+}
+
+Result<UpdateManager::Open*> UpdateManager::find(Transaction id) {
+  if (open_ && open_->id == id) {
+    open_->deadline = Clock::now() + options_.timeout;
+    return &*open_;
+  }
+  if (id == last_ && !why_ended_.empty()) return failure("weight update {} was ended: {}", id, why_ended_);
+  return failure("no weight update {} is open: begin one first", id);
+}
+
+Result<std::vector<std::size_t>> UpdateManager::declare_all(Transaction id, std::span<const TensorInfo> tensors) {
+  const std::lock_guard lock(mutex_);
+  OCTAVO_ASSIGN(Open* const open, find(id));
+  auto ids = open->update->declare_all(tensors);
+  if (!ids.ok()) end(ids.error().message);
+  return ids;
+}
+
+Status UpdateManager::write(Transaction id, std::size_t tensor, std::uint64_t offset,
+                            std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  OCTAVO_ASSIGN(Open* const open, find(id));
+  Status status = open->update->write(tensor, offset, bytes);
+  if (!status.ok()) {
+    end(status.error().message);
+  } else {
+    open->deadline = Clock::now() + options_.timeout;  // encoding is not waiting
+  }
+  return status;
+}
+
+TensorReceiver UpdateManager::receiver(Transaction id) {
+  return {[this, id](std::span<const TensorInfo> tensors) { return declare_all(id, tensors); },
+          [this, id](std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
+            return write(id, tensor, offset, bytes);
+          }};
+}
+
+Result<CommitResult> UpdateManager::commit(Transaction id, InFlight policy, std::optional<std::string> label) {
+  const std::lock_guard lock(mutex_);
+  OCTAVO_ASSIGN(Open* const open, find(id));
+  const Clock::time_point start = Clock::now();
+  state_ = UpdateState::kCommitting;
+  CommitResult result;
+  result.policy = policy;
+  // Here, so that requests in flight are not aborted for an update that is not whole.
+  Status done = open->update->check();
+  if (done.ok()) {
+    const auto write = [&](Engine& owned) -> Status {
+      engine::Runner& runner = owned.runner();
+      // The cache holds keys and values by its scales, so new scales need a new one.
+      const bool cache = runner.cache && is_fp8(runner.cache->shape().dtype) && open->update->changes_cache_scales();
+      if (cache && policy == InFlight::kInPlace && owned.unfinished() > 0) {
+        return failure(
+            "scales of the KV cache change, so keys and values in it cannot be kept in place; use abort, wait or "
+            "recompute");
+      }
+      OCTAVO_ASSIGN(result.summary, open->update->commit(*runner.model));
+      if (!cache) return {};
+      owned.release_kv_cache();
+      return owned.restore_kv_cache();
+    };
+    const std::string name = label.value_or(std::to_string(version().number + 1));
+    done = engine_.update_weights(policy, name, write);
+  }
+  result.version = version();
+  result.seconds = seconds_since(open->begun);
+  result.commit_seconds = seconds_since(start);
+  end(done.ok() ? "it was committed" : done.error().message);
+  if (!done.ok()) return std::move(done).error();
+  return result;
+}
+
+bool UpdateManager::abort(Transaction id, std::string why) {
+  const std::lock_guard lock(mutex_);
+  if (!open_ || open_->id != id) return false;
+  end(std::move(why));
+  return true;
+}
+
+std::optional<UpdateManager::Transaction> UpdateManager::open() const {
+  const std::lock_guard lock(mutex_);
+  return open_ ? std::optional(open_->id) : std::nullopt;
+}
+
+Result<CommitResult> UpdateManager::update_from_path(const std::string& path, InFlight policy,
+                                                     std::optional<std::string> label, bool partial) {
+  OCTAVO_ASSIGN(const Transaction id, begin(partial));
+  if (Status sent = send_path(path, receiver(id)); !sent.ok()) {
+    abort(id, sent.error().message);
+    return std::move(sent).error();
+  }
+  return commit(id, policy, std::move(label));
+}
+
+// ---- the weights that serve
+
+Status UpdateManager::set_label(std::string label) {
+  return engine_.run_exclusive([&](Engine& owned) -> Status {
+    owned.set_weight_label(label);
+    return {};
+  });
+}
+
+Result<ParameterValues> UpdateManager::read(const std::string& name, std::uint64_t rows) {
+  ParameterValues out;
+  OCTAVO_TRY(engine_.run_exclusive([&](Engine& owned) -> Status {
+    OCTAVO_ASSIGN(out, read_parameter(owned.runner(), name, rows));
+    return {};
+  }));
+  return out;
+}
+
+Result<std::map<std::string, std::string>> UpdateManager::checksums() {
+  std::map<std::string, std::string> out;
+  OCTAVO_TRY(engine_.run_exclusive([&](Engine& owned) -> Status {
+    OCTAVO_ASSIGN(out, parameter_checksums(owned.runner()));
+    return {};
+  }));
+  return out;
+}
+
+// ---- memory
+
+Status UpdateManager::release_memory() {
+  const std::lock_guard lock(mutex_);
+  if (open_) return failure("weight update {} is open: end or abort it first", open_->id);
+  OCTAVO_TRY(engine_.run_exclusive([&](Engine& owned) -> Status {
+    owned.release_kv_cache();
+    shadow_.release();
+    return {};
+  }));
+  memory_released_ = true;
+  return {};
+}
+
+Status UpdateManager::resume_memory() {
+  const std::lock_guard lock(mutex_);
+  OCTAVO_TRY(engine_.run_exclusive([](Engine& owned) { return owned.restore_kv_cache(); }));
+  memory_released_ = false;
+  return {};
+}
+
+std::uint64_t UpdateManager::shadow_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return shadow_.bytes();
+}
+
+}  // namespace octavo::rollout
