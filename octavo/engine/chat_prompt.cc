@@ -11,19 +11,31 @@ Result<ChatPrompt> ChatPrompt::load(const std::filesystem::path& folder) {
   return ChatPrompt(std::move(chat_template), std::move(variables));
 }
 
-Result<std::vector<std::int32_t>> ChatPrompt::encode(const text::Tokenizer& tokenizer,
-                                                     const std::vector<ChatMessage>& messages,
-                                                     const Json& arguments) const {
+Result<ChatPrompt> ChatPrompt::load(const std::filesystem::path& folder, const std::string& chat_template) {
+  const bool is_text = chat_template.find("{{") != chat_template.npos || chat_template.find("{%") != chat_template.npos;
+  OCTAVO_ASSIGN(text::ChatTemplate parsed, is_text ? text::ChatTemplate::parse(chat_template, "chat template")
+                                                   : text::ChatTemplate::load(chat_template));
+  OCTAVO_ASSIGN(Json variables, text::special_token_variables(folder));
+  return ChatPrompt(std::move(parsed), std::move(variables));
+}
+
+Result<std::string> ChatPrompt::render(Json messages, const Json& arguments) const {
   Json variables = variables_;
-  Json list = Json::array();
-  for (const ChatMessage& message : messages) list.push_back({{"role", message.role}, {"content", message.content}});
-  variables["messages"] = std::move(list);
+  variables["messages"] = std::move(messages);
   // What transformers always sets.
   variables["tools"] = nullptr;
   variables["documents"] = nullptr;
   variables["add_generation_prompt"] = true;
   for (const auto& [key, value] : arguments.items()) variables[key] = value;
-  OCTAVO_ASSIGN(const std::string text, template_.render(variables));
+  return template_.render(variables);
+}
+
+Result<std::vector<std::int32_t>> ChatPrompt::encode(const text::Tokenizer& tokenizer,
+                                                     const std::vector<ChatMessage>& messages,
+                                                     const Json& arguments) const {
+  Json list = Json::array();
+  for (const ChatMessage& message : messages) list.push_back({{"role", message.role}, {"content", message.content}});
+  OCTAVO_ASSIGN(const std::string text, render(std::move(list), arguments));
   return tokenizer.encode(text, {.add_special = false});
 }
 

@@ -21,11 +21,16 @@ class ChatPrompt {
  public:
   // Fails where the folder has no chat template.
   static Result<ChatPrompt> load(const std::filesystem::path& folder);
+  // With a template of the caller's own: a file's path, or the template itself where it holds "{{" or "{%".
+  static Result<ChatPrompt> load(const std::filesystem::path& folder, const std::string& chat_template);
 
   // The prompt for the answer to the last message (add_generation_prompt). `arguments`: an object of further template
   // variables (enable_thinking, tools, ...). The template writes BOS itself, so the tokenizer adds nothing.
   Result<std::vector<std::int32_t>> encode(const text::Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
                                            const Json& arguments) const;
+
+  // The text before it is encoded. `messages`: as a template takes them, an array of objects.
+  Result<std::string> render(Json messages, const Json& arguments) const;
 
  private:
   ChatPrompt(text::ChatTemplate chat_template, Json variables)

@@ -179,7 +179,7 @@ void Engine::add(PreparedRequest request) {
 }
 
 // Aborts what is unfinished of it.
-void Engine::State::end_request(RequestState& request, const std::string& why) {
+void Engine::State::end_request(RequestState& request, const std::string& why, bool failed) {
   for (std::size_t i = 0; i < request.continuations.size() && request.unfinished > 0; ++i) {
     Continuation& c = *request.continuations[i];
     if (c.state == SequenceState::kFinished) continue;
@@ -188,6 +188,7 @@ void Engine::State::end_request(RequestState& request, const std::string& why) {
     event.finished = true;
     event.reason = FinishReason::kAbort;
     event.error = why;
+    event.failed = failed;
     emit(c, std::move(event));
   }
 }

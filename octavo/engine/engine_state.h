@@ -65,7 +65,7 @@ struct Engine::State {
 
   // ---- requests (engine.cc)
   std::unique_ptr<RequestState> take(PreparedRequest& request) { return std::move(request.state_); }
-  void end_request(RequestState& request, const std::string& why);
+  void end_request(RequestState& request, const std::string& why, bool failed = false);
   // Delivers the event; where it is finished, takes the continuation out.
   void emit(Continuation& continuation, Event event);
   void publish_metrics();

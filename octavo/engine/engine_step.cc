@@ -150,7 +150,7 @@ Status Engine::State::read_tile(std::size_t begin, std::size_t count) {
     const LogitRow& row = own[i];
     if (row.continuation->state == SequenceState::kFinished) continue;  // its request has ended in this step
     if (!drawn[i].error.empty()) {
-      end_request(row.continuation->request, drawn[i].error);
+      end_request(row.continuation->request, drawn[i].error, /*failed=*/true);
     } else if (of_prompt(row)) {
       accept_prompt(row, std::move(drawn[i].sample));
     } else {
@@ -213,7 +213,7 @@ void Engine::State::fail_step(const StepPlan& plan, const Error& error) {
     if (slice.sequence->state == SequenceState::kFinished) continue;
     requests_of_step.push_back(&static_cast<Continuation*>(slice.sequence)->request);
   }
-  for (RequestState* request : requests_of_step) end_request(*request, error.message);
+  for (RequestState* request : requests_of_step) end_request(*request, error.message, /*failed=*/true);
   live.preemptions += scheduler.running();
   scheduler.retract_all();
   blocks.reset();

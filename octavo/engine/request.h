@@ -81,6 +81,7 @@ struct Event {
   bool end_token = false;                  // it is an end token of the model that was not ignored
   std::optional<std::string> stop_text;    // kStop by a text: which
   std::string error;                       // kAbort: why, one sentence
+  bool failed = false;                     // kAbort: the model failed; nobody asked for the end
 };
 
 // Called on the engine's thread, after the step that made the event. Must not block, must not throw; may call
