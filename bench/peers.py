@@ -3,7 +3,8 @@
 """usage: bench/peers.py --shape qwen3-0.6b [--threads 1,2] [--rounds 3] [--json FILE] ENGINES...
 
 Engines, each option as often as wanted; in every round each of them runs once, in the next round in reverse order:
-  --octavo 'WEIGHTS=OCTAVO [FLAGS]'          octavo bench --synthetic SHAPE FLAGS (--model FOLDER: that model instead)
+  --octavo 'WEIGHTS=[KEY=VALUE ...] OCTAVO [FLAGS]'  octavo bench --synthetic SHAPE FLAGS, in that environment
+                                             (--model FOLDER: that model instead)
   --llama 'NAME=FOLDER [| FLAGS [| FLAGS]]'  llama-bench FLAGS and llama-batched-bench FLAGS of the programs in FOLDER
   --gguf 'WEIGHTS=FILE'                      the files that each --llama runs, of the same shape
   --vllm 'NAME=[KEY=VALUE ...] PYTHON'       bench/peers_vllm.py with that interpreter and environment
@@ -72,17 +73,25 @@ def output_of(command, environment=None, errors_too=False):
     return done.stdout
 
 
+def command_of(text):
+    """Of "KEY=VALUE ... PROGRAM FLAGS": the environment, the program, the flags."""
+    words = shlex.split(text)
+    program = next(i for i, word in enumerate(words) if "=" not in word)
+    return dict(word.split("=", 1) for word in words[:program]), words[program], words[program + 1:]
+
+
 class Octavo:
     def __init__(self, text, options):
         self.name, (self.weights, command) = "Octavo", text.split("=", 1)
-        self.program, *self.flags = shlex.split(command)
+        self.environment, self.program, self.flags = command_of(command)
         self.options = options
 
     def run(self, threads):
         o = self.options
         model = [o.model] if o.model else ["--synthetic", o.shape]
         text = output_of([self.program, "bench", *model, *self.flags, "--threads", str(threads), "--pp", str(o.pp),
-                          "--tg", str(o.tg), "--batch", f"1,{o.batch}", "--repetitions", "1", "--json"])
+                          "--tg", str(o.tg), "--batch", f"1,{o.batch}", "--repetitions", "1", "--json"],
+                         self.environment)
         tests, limits = parse_octavo(text)
         return tests, {"limits": limits}
 
@@ -112,9 +121,8 @@ class Llama:
 class Vllm:
     def __init__(self, text, quantization, options):
         self.name, rest = text.split("=", 1)
-        words = shlex.split(rest)
-        self.environment = dict(word.split("=", 1) for word in words[:-1])
-        self.python, self.quantization, self.options = words[-1], quantization, options
+        self.environment, self.python, _ = command_of(rest)
+        self.quantization, self.options = quantization, options
         self.weights = "bf16" if quantization == "none" else quantization
 
     def run(self, threads):

@@ -48,6 +48,10 @@ class Parsers(unittest.TestCase):
     def test_batched_bench(self):
         self.assertEqual(peers.parse_batched_bench(BATCHED_BENCH), 82.69)
 
+    def test_command(self):
+        self.assertEqual(peers.command_of("A=1 B='x y' bin/octavo --flag z=1"),
+                         ({"A": "1", "B": "x y"}, "bin/octavo", ["--flag", "z=1"]))
+
 
 class Table(unittest.TestCase):
     def lines(self, *rows):
