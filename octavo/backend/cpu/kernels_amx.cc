@@ -38,10 +38,14 @@ void prefetch_line(const std::byte* line, std::uint64_t bytes) {
 // totals += sums * the scales of a segment.
 void add_scaled(const LinearArgs& a, std::uint64_t segment, std::uint64_t token, const F (&scales)[2],
                 const F (&sums)[2], F (&totals)[2]) {
-  F x_scale = V::set(1);
-  if (a.x_segment_scales != nullptr) x_scale = V::set(a.x_segment_scales[token * a.segments + segment]);
-  totals[0] = V::fma(sums[0], scales[0] * x_scale, totals[0]);
-  totals[1] = V::fma(sums[1], scales[1] * x_scale, totals[1]);
+  F both[2] = {scales[0], scales[1]};
+  if (a.x_segment_scales != nullptr) {
+    const F x_scale = V::set(a.x_segment_scales[token * a.segments + segment]);
+    both[0] = both[0] * x_scale;
+    both[1] = both[1] * x_scale;
+  }
+  totals[0] = V::fma(sums[0], both[0], totals[0]);
+  totals[1] = V::fma(sums[1], both[1], totals[1]);
 }
 
 void load_scales(const LinearArgs& a, std::uint64_t panel, std::uint64_t segment, F (&scales)[2]) {
@@ -153,26 +157,161 @@ void few(const LinearArgs& a, std::uint64_t panel, std::uint64_t panel_end) {
   for (; panel < panel_end; ++panel) add_panels<Line, kTokens, 1>(a, panel);
 }
 
-// ---- many tokens
+// ---- tiles
 
-// What a call keeps: totals of some panels, the sums of four tiles, a block of a panel as tiles.
-constexpr std::uint64_t kMostPanels = 4, kMostK = 1024;
+constexpr long kTileStride = 64;  // bytes from row to row, of every tile
+
+std::uint64_t segment_steps(const LinearArgs& a, std::uint64_t segment) {
+  return (segment_pairs(a, segment) + kTilePairs - 1) / kTilePairs;
+}
+
+// The next `pairs` lines of a panel as two tiles of outputs, zeros beyond; what lies `ahead` of them is asked for.
+template <typename Line>
+[[gnu::always_inline]] inline void decode_step(const LinearArgs& a, const std::byte* line, std::uint64_t pairs,
+                                               std::uint64_t ahead, std::uint16_t* out) {
+  std::uint64_t i = 0;
+  for (; i < pairs; ++i, line += kLineBytes<Line>) {
+    prefetch_line(line + ahead, kLineBytes<Line>);
+    __m512i w[2];
+    Line::load(line, a, w);
+    _mm512_store_si512(out + i * kTileK, w[0]);
+    _mm512_store_si512(out + kTileElements + i * kTileK, w[1]);
+  }
+  for (; i < kTilePairs; ++i) {
+    _mm512_store_si512(out + i * kTileK, _mm512_setzero_si512());
+    _mm512_store_si512(out + kTileElements + i * kTileK, _mm512_setzero_si512());
+  }
+}
+
+// Tiles 0 to 3 are sums, of (first tokens, first outputs), (first, second), (second, first), (second, second); 4 and 5
+// inputs, 6 and 7 weights.
+template <int kTiles>
+[[gnu::always_inline]] inline void clear_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  if constexpr (kTiles == 2) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+}
+template <int kTiles>
+[[gnu::always_inline]] inline void multiply_step(const std::uint16_t* x, std::uint64_t next_tile,
+                                                 const std::uint16_t* weights) {
+  _tile_loadd(4, x, kTileStride);
+  _tile_loadd(6, weights, kTileStride);
+  _tile_loadd(7, weights + kTileElements, kTileStride);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kTiles == 2) {
+    _tile_loadd(5, x + next_tile, kTileStride);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+}
+template <int kTiles>
+[[gnu::always_inline]] inline void store_sums(float* sums) {
+  _tile_stored(0, sums, kTileStride);
+  _tile_stored(1, sums + kTileFloats, kTileStride);
+  if constexpr (kTiles == 2) {
+    _tile_stored(2, sums + 2 * kTileFloats, kTileStride);
+    _tile_stored(3, sums + 3 * kTileFloats, kTileStride);
+  }
+}
+
+// Sums of one segment that are to be added to totals: [2 tiles of tokens, 2 of outputs, kTileTokens, kTileOutputs].
+struct Pending {
+  const float* sums = nullptr;
+  float* totals = nullptr;  // [tokens, kPanel], of the first token
+  std::uint64_t panel = 0, segment = 0, token = 0;
+  bool first = false, last = false;  // of K: totals begin; outputs are finished
+};
+
+// Adds those of tokens [begin, end) after the first.
+template <typename Line>
+[[gnu::always_inline]] inline void add_rows(const LinearArgs& a, const Pending& p, std::uint64_t begin,
+                                            std::uint64_t end) {
+  if (begin >= end) return;
+  F scales[2];
+  load_scales(a, p.panel, p.segment, scales);
+  for (std::uint64_t t = begin; t < end; ++t) {
+    const float* from = p.sums + t / kTileTokens * 2 * kTileFloats + t % kTileTokens * kTileOutputs;
+    F sums[2] = {V::load(from), V::load(from + kTileFloats)};
+    Line::end(sums);
+    float* stored = p.totals + t * kPanel;
+    F totals[2] = {V::set(0), V::set(0)};
+    if (!p.first) {
+      totals[0] = V::load(stored);
+      totals[1] = V::load(stored + V::kLanes);
+    }
+    add_scaled(a, p.segment, p.token + t, scales, sums, totals);
+    if (p.last) {
+      impl::finish<V>(a, p.token + t, p.panel * kPanel, totals);
+    } else {
+      V::store(stored, totals[0]);
+      V::store(stored + V::kLanes, totals[1]);
+    }
+  }
+}
+
+// What a call keeps.
+constexpr std::uint64_t kMostPanels = 16, kMostK = 512;
 struct Scratch {
-  float* totals;           // [panels, kMaxTokens, kPanel]
-  float* sums;             // [2 tiles of tokens, 2 of outputs, kTileTokens, kTileOutputs]
+  float* totals;           // [kMostPanels, kMaxTokens, kPanel]
+  float* sums;             // two of Pending's
   std::uint16_t* weights;  // [steps, 2 tiles of outputs, kTilePairs, kTileOutputs, 2]
   static constexpr std::uint64_t kTotals = kMostPanels * kMaxTokens * kPanel;
-  static constexpr std::uint64_t kSums = 4 * kTileFloats;
-  static constexpr std::uint64_t kFloats = kTotals + kSums + kMostK * kPanel / 2;
+  static constexpr std::uint64_t kSums = 4 * kTileFloats;  // of one
+  static constexpr std::uint64_t kFloats = kTotals + 2 * kSums + kMostK * kPanel / 2;
 };
+
+// ---- some tokens: at most two tiles, so that weights are what takes time. They are read from one end to the other, a
+// step decoded while the one before is multiplied.
+
+template <typename Line, int kTiles>
+void some(const LinearArgs& a, std::uint64_t panel_begin, std::uint64_t panel_end, const Scratch& scratch) {
+  constexpr std::uint64_t kStepElements = 2 * kTileElements;
+  const std::uint64_t tokens = a.token_tiles[a.tiles], next_tile = kTileTokens * a.x_stride;
+  for (std::uint64_t panel = panel_begin; panel < panel_end; ++panel) {
+    const std::byte* line = a.weight + panel * a.panel_bytes;
+    const auto* x = static_cast<const std::uint16_t*>(a.x);
+    std::uint64_t step = 0;  // decoded so far; the last one is not multiplied yet
+    const auto decode_next = [&](std::uint64_t pairs) {
+      decode_step<Line>(a, line, pairs, kAhead, scratch.weights + step++ % 2 * kStepElements);
+      line += pairs * kLineBytes<Line>;
+    };
+    const auto multiply_last = [&] {
+      multiply_step<kTiles>(x, next_tile, scratch.weights + (step - 2) % 2 * kStepElements);
+      x += kTileElements;
+    };
+    decode_next(segment_pairs(a, 0) < kTilePairs ? segment_pairs(a, 0) : kTilePairs);
+    for (std::uint64_t s = 0; s < a.segments; ++s) {
+      clear_sums<kTiles>();
+      for (std::uint64_t done = kTilePairs, pairs = segment_pairs(a, s); done < pairs; done += kTilePairs) {
+        decode_next(pairs - done < kTilePairs ? pairs - done : kTilePairs);
+        multiply_last();
+      }
+      const bool last = s + 1 == a.segments;
+      if (!last) {
+        const std::uint64_t pairs = segment_pairs(a, s + 1);
+        decode_next(pairs < kTilePairs ? pairs : kTilePairs);
+      } else {
+        ++step;
+      }
+      multiply_last();
+      store_sums<kTiles>(scratch.sums);
+      add_rows<Line>(a, {scratch.sums, scratch.totals, panel, s, 0, s == 0, last}, 0, tokens);
+    }
+  }
+}
+
+// ---- many tokens: inputs are what moves, so several panels share a block of them in the second cache.
 
 // Consecutive segments of one panel.
 struct Block {
   std::uint64_t panel = 0;
   std::uint64_t first_segment = 0, end_segment = 0;
   std::uint64_t first_step = 0;  // of all of K
-  float* totals = nullptr;
-  bool first = false, last = false;  // of the blocks of K
+  float* totals = nullptr;       // [kMaxTokens, kPanel]
 };
 
 template <typename Line>
@@ -182,111 +321,52 @@ void decode_block(const LinearArgs& a, const Block& block, std::uint16_t* out) {
   for (std::uint64_t s = block.first_segment; s < block.end_segment; ++s) {
     for (std::uint64_t left = segment_pairs(a, s); left > 0; out += 2 * kTileElements) {
       const std::uint64_t pairs = left < kTilePairs ? left : kTilePairs;
-      std::uint64_t i = 0;
-      for (; i < pairs; ++i, line += kLineBytes<Line>) {
-        prefetch_line(line + kAhead, kLineBytes<Line>);
-        __m512i w[2];
-        Line::load(line, a, w);
-        _mm512_store_si512(out + i * kTileK, w[0]);
-        _mm512_store_si512(out + kTileElements + i * kTileK, w[1]);
-      }
-      for (; i < kTilePairs; ++i) {
-        _mm512_store_si512(out + i * kTileK, _mm512_setzero_si512());
-        _mm512_store_si512(out + kTileElements + i * kTileK, _mm512_setzero_si512());
-      }
+      decode_step<Line>(a, line, pairs, kAhead, out);
+      line += pairs * kLineBytes<Line>;
       left -= pairs;
     }
   }
 }
 
-constexpr long kTileStride = 64;  // bytes from row to row, of every tile
-
-// The products of kTiles tiles of tokens with both tiles of a panel's outputs over `steps` of K, to `sums`.
-template <int kTiles>
-[[gnu::always_inline]] inline void multiply(const std::uint16_t* x, std::uint64_t next_tile,
-                                            const std::uint16_t* weights, std::uint64_t steps, float* sums) {
-  _tile_zero(0);
-  _tile_zero(1);
-  if constexpr (kTiles == 2) {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (std::uint64_t i = 0; i < steps; ++i) {
-    _tile_loadd(4, x + i * kTileElements, kTileStride);
-    _tile_loadd(6, weights + 2 * i * kTileElements, kTileStride);
-    _tile_loadd(7, weights + (2 * i + 1) * kTileElements, kTileStride);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (kTiles == 2) {
-      _tile_loadd(5, x + next_tile + i * kTileElements, kTileStride);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-  }
-  _tile_stored(0, sums, kTileStride);
-  _tile_stored(1, sums + kTileFloats, kTileStride);
-  if constexpr (kTiles == 2) {
-    _tile_stored(2, sums + 2 * kTileFloats, kTileStride);
-    _tile_stored(3, sums + 3 * kTileFloats, kTileStride);
-  }
-}
-
-// Adds a block's products of up to kTiles tiles of tokens to their totals.
+// Adds a block's products of up to kTiles tiles of tokens to their totals: while tiles multiply one segment, vectors
+// add up the one before.
 template <typename Line, int kTiles>
 void add_block(const LinearArgs& a, const Block& block, std::uint64_t token, std::uint64_t tokens,
                const Scratch& scratch) {
   const auto* x = static_cast<const std::uint16_t*>(a.x) + token * a.x_stride + block.first_step * kTileElements;
   const std::uint16_t* weights = scratch.weights;
+  Pending pending;
   for (std::uint64_t s = block.first_segment; s < block.end_segment; ++s) {
-    const std::uint64_t steps = (segment_pairs(a, s) + kTilePairs - 1) / kTilePairs;
-    multiply<kTiles>(x, kTileTokens * a.x_stride, weights, steps, scratch.sums);
-    x += steps * kTileElements;
-    weights += 2 * steps * kTileElements;
-    F scales[2];
-    load_scales(a, block.panel, s, scales);
-    const bool begin = block.first && s == block.first_segment;
-    for (std::uint64_t t = 0; t < tokens; ++t) {
-      const float* from = scratch.sums + t / kTileTokens * 2 * kTileFloats + t % kTileTokens * kTileOutputs;
-      F sums[2] = {V::load(from), V::load(from + kTileFloats)};
-      Line::end(sums);
-      float* stored = block.totals + (token + t) * kPanel;
-      F totals[2] = {V::set(0), V::set(0)};
-      if (!begin) {
-        totals[0] = V::load(stored);
-        totals[1] = V::load(stored + V::kLanes);
-      }
-      add_scaled(a, s, token + t, scales, sums, totals);
-      if (block.last && s + 1 == block.end_segment) {
-        impl::finish<V>(a, token + t, block.panel * kPanel, totals);
-      } else {
-        V::store(stored, totals[0]);
-        V::store(stored + V::kLanes, totals[1]);
-      }
+    const std::uint64_t steps = segment_steps(a, s), waiting = pending.sums == nullptr ? 0 : tokens;
+    clear_sums<kTiles>();
+    for (std::uint64_t i = 0; i < steps; ++i) {
+      multiply_step<kTiles>(x, kTileTokens * a.x_stride, weights);
+      x += kTileElements;
+      weights += 2 * kTileElements;
+      add_rows<Line>(a, pending, waiting * i / steps, waiting * (i + 1) / steps);
     }
+    float* const sums = scratch.sums + (s - block.first_segment) % 2 * Scratch::kSums;
+    store_sums<kTiles>(sums);
+    pending = {sums, block.totals + token * kPanel, block.panel, s, token, s == 0, s + 1 == a.segments};
   }
+  add_rows<Line>(a, pending, 0, tokens);
 }
 
 template <typename Line>
 void many(const LinearArgs& a, std::uint64_t panel_begin, std::uint64_t panel_end, const Scratch& scratch) {
-  // With few tiles of tokens weights are what moves: they are read from one end to the other, a block in the first
-  // cache. With many the inputs are, which several panels share in the second.
-  constexpr std::uint64_t kFewTiles = 4;
-  const bool stream = a.tiles <= kFewTiles;
-  const std::uint64_t panels = kMostPanels, block_k = stream ? kMaxSegment : kMostK;
   const std::uint64_t tokens = a.token_tiles[a.tiles];
-  for (std::uint64_t first = panel_begin; first < panel_end; first += panels) {
-    const std::uint64_t end = first + panels < panel_end ? first + panels : panel_end;
+  for (std::uint64_t first = panel_begin; first < panel_end; first += kMostPanels) {
+    const std::uint64_t end = first + kMostPanels < panel_end ? first + kMostPanels : panel_end;
     std::uint64_t step = 0;
     for (std::uint64_t s = 0; s < a.segments;) {
       Block block;
       block.first_segment = s;
       block.first_step = step;
-      const auto steps_of = [&](std::uint64_t i) { return (segment_pairs(a, i) + kTilePairs - 1) / kTilePairs; };
-      step += steps_of(s++);
-      while (s < a.segments && (step + steps_of(s) - block.first_step) * kTileK <= block_k) step += steps_of(s++);
+      step += segment_steps(a, s++);
+      while (s < a.segments && (step + segment_steps(a, s) - block.first_step) * kTileK <= kMostK) {
+        step += segment_steps(a, s++);
+      }
       block.end_segment = s;
-      block.first = block.first_segment == 0;
-      block.last = s == a.segments;
       for (block.panel = first; block.panel < end; ++block.panel) {
         decode_block<Line>(a, block, scratch.weights);
         block.totals = scratch.totals + (block.panel - first) * kMaxTokens * kPanel;
@@ -321,8 +401,15 @@ static_assert(sizeof(TileConfig) == 64);
     const TileConfig config;
     _tile_loadconfig(&config);
     float* sums = scratch + Scratch::kTotals;
-    void* weights = sums + Scratch::kSums;
-    many<Line>(a, panel_begin, panel_end, {scratch, sums, static_cast<std::uint16_t*>(weights)});
+    void* weights = sums + 2 * Scratch::kSums;
+    const Scratch parts{scratch, sums, static_cast<std::uint16_t*>(weights)};
+    if (a.tiles == 1) {
+      some<Line, 1>(a, panel_begin, panel_end, parts);
+    } else if (a.tiles == 2) {
+      some<Line, 2>(a, panel_begin, panel_end, parts);
+    } else {
+      many<Line>(a, panel_begin, panel_end, parts);
+    }
     _tile_release();
   });
 }
