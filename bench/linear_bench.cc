@@ -5,7 +5,8 @@
 //   as
 //                                                         the decoder runs them), one layer's weights after the
 //                                                         other's, so many that no cache holds them
-//   isa/attention/cache/tokens
+//   isa/experts/weight/tokens                             gate and up of a mixture: 128 experts of [768, 2048], 8 a
+//   token isa/attention/cache/tokens
 #include <benchmark/benchmark.h>
 #include <fmt/ranges.h>
 
@@ -163,6 +164,44 @@ void layers(benchmark::State& state, Isa isa, const Scheme& scheme, const LayerL
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(tokens * linears.outputs() * linears.k));
 }
 
+void experts(benchmark::State& state, Isa isa, const Scheme& scheme, std::uint64_t tokens) {
+  constexpr std::uint64_t kExperts = 128, kChosen = 8, kInner = 768, kHidden = 2048;
+  const Layers* const made =
+      &make_layers(isa, scheme, {"experts", kHidden, std::vector<std::uint64_t>(2 * kExperts, kInner)}, 1);
+  test::Random random(1);
+  std::vector<std::vector<std::int32_t>> rows_of(kExperts);
+  for (std::uint64_t t = 0; t < tokens; ++t) {
+    const std::uint64_t first = random.next();
+    for (std::uint64_t i = 0; i < kChosen; ++i) {
+      rows_of[(first + i * 37) % kExperts].push_back(static_cast<std::int32_t>(t));
+    }
+  }
+  std::vector<std::int32_t> rows;
+  std::vector<std::uint64_t> begins = {0};
+  std::uint64_t used = 0;
+  for (const auto& of : rows_of) {
+    rows.insert(rows.end(), of.begin(), of.end());
+    begins.push_back(rows.size());
+    used += of.empty() ? 0 : 1;
+  }
+  const auto x = make_activations(*made->backend, tokens, kHidden);
+  auto out = made->backend->create_buffer(rows.size() * 2 * kInner).value();
+  std::uint64_t visited = 0;
+  for (auto _ : state) {
+    const auto& layer = made->weights[visited++ % made->weights.size()];
+    std::vector<const backend::LinearWeight*> weights;
+    for (const auto& weight : layer) weights.push_back(weight.get());
+    std::vector<backend::ExpertRows> groups;
+    for (std::uint64_t e = 0; e < kExperts; ++e) {
+      groups.push_back({std::span(weights).subspan(2 * e, 2), begins[e], begins[e + 1]});
+    }
+    made->backend->linear_experts(*x, rows, groups, out->matrix(rows.size(), 2 * kInner));
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(made->layer_bytes / kExperts * used));
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(rows.size() * 2 * kInner * kHidden));
+}
+
 // `tokens` queries at the end of `context` positions; 8 query heads, 2 key/value heads of 128.
 void attention(benchmark::State& state, Isa isa, backend::KvDType dtype, std::uint64_t context, std::uint64_t tokens) {
   constexpr std::uint64_t kHeads = 8, kKvHeads = 2, kHead = 128, kBlock = 16;
@@ -217,6 +256,14 @@ void register_all() {
             }
           }
         }
+      }
+    }
+    for (const Scheme& scheme : kSchemes) {
+      for (const std::uint64_t tokens : {1, 8, 64, 512}) {
+        const std::string name = fmt::format("{}experts/{}/{}", prefix, scheme.name, tokens);
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+          experts(state, isa, scheme, tokens);
+        })->Unit(benchmark::kMicrosecond);
       }
     }
     for (const backend::KvDType dtype :

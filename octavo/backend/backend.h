@@ -99,6 +99,12 @@ struct Rectangle {
   std::uint64_t col_begin = 0, col_end = 0;
 };
 
+// One expert of a mixture and the rows it gets: [begin, end) of a list of rows that is sorted by expert.
+struct ExpertRows {
+  std::span<const LinearWeight* const> weights;  // side by side, as Backend::linear takes them
+  std::uint64_t begin = 0, end = 0;
+};
+
 // What a linear layer reads: [rows, cols] in whatever form the backend multiplies (FP32 or BF16).
 class Activations {
  public:
@@ -180,6 +186,11 @@ class Backend {
   virtual void linear(const Activations& x, std::span<const LinearWeight* const> weights, Matrix out) = 0;
   // residual += x W^T + b.
   virtual void linear_add(const Activations& x, const LinearWeight& weight, Matrix residual) = 0;
+  // A mixture of experts, all in one call: out[i] = [x[rows[i]] W0^T + b0 | ...] with the weights of the expert that i
+  // belongs to; the bits are those of linear() on that row. All weights have one K, one input rounding and the same
+  // blocks along K; experts may have no rows. rows: [out.rows], as often as a row is routed.
+  virtual void linear_experts(const Activations& x, std::span<const std::int32_t> rows,
+                              std::span<const ExpertRows> experts, Matrix out) = 0;
   // table[r] = [cos(p f_0..), sin(p f_0..)] * factor with p = first_position + r. inv_freq: [half]; table: [rows, 2
   // half].
   virtual void rope_table(std::uint64_t first_position, std::span<const float> inv_freq, float factor,

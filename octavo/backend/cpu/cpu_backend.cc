@@ -103,6 +103,8 @@ class CpuBackend : public backend::Backend {
   void rms_norm(Matrix x, const Buffer& weight, float eps, Activations& out) override;
   void linear(const Activations& x, std::span<const LinearWeight* const> weights, Matrix out) override;
   void linear_add(const Activations& x, const LinearWeight& weight, Matrix residual) override;
+  void linear_experts(const Activations& x, std::span<const std::int32_t> rows,
+                      std::span<const backend::ExpertRows> experts, Matrix out) override;
   void rope_table(std::uint64_t first_position, std::span<const float> inv_freq, float factor, Matrix table) override;
   void norm_rope(Matrix x, std::uint64_t head_dim, const Buffer* norm, float eps, Matrix table) override;
   void store_kv(Matrix k, Matrix v, std::span<const SequenceRows> sequences, std::uint64_t layer,
@@ -137,10 +139,21 @@ class CpuBackend : public backend::Backend {
   float* scratch(int worker) { return scratch_[static_cast<std::size_t>(worker)].floats(); }
 
   void linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out, bool add);
-  void add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first, std::uint64_t tokens);
-  void put_input(const float* row, const Segments& segments, std::uint64_t tile, std::uint64_t token);
+  // Tokens that are multiplied together, among those of a call, and where their inputs lie.
+  struct InputGroup {
+    std::uint64_t first = 0, tokens = 0;
+    std::uint64_t place = 0;                  // in inputs_, in tokens: whole tiles begin at a multiple of their size
+    std::uint64_t tile_begin = 0, tiles = 0;  // of token_tiles_: tiles + 1 numbers
+  };
+
+  LinearArgs part_of(const CpuLinearWeight& weight, float* out, std::uint64_t out_stride) const;
+  std::uint64_t add_group(std::uint64_t tokens, std::uint64_t place);
+  template <typename RowOf>
+  void lay_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of);
+  void give_inputs(const CpuLinearWeight& like, const InputGroup& group, LinearArgs& part);
+  void put_input(const float* row, const Segments& segments, const InputGroup& group, std::uint64_t token);
   std::uint64_t input_stride(const Segments& segments) const;
-  void run_linear_parts();
+  void run_linear_parts(std::uint64_t shares_a_thread);
   void split_attention(const AttentionShape& shape);
   AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
                                const CpuKvCache& cache, CpuActivations& out);
@@ -152,8 +165,9 @@ class CpuBackend : public backend::Backend {
   std::vector<Memory> scratch_;  // one a thread
   Memory inputs_;                // of Kernels::max_tokens, the inputs of linear layers in tiles
   Memory input_scales_;          // [max_tokens, scales of a token]
-  std::vector<std::uint64_t> token_tiles_;
-  std::vector<LinearArgs> linear_parts_;  // a weight each
+  std::vector<InputGroup> input_groups_;
+  std::vector<std::uint64_t> token_tiles_;  // of all groups
+  std::vector<LinearArgs> linear_parts_;    // a weight each
   std::vector<AttentionPart> attention_parts_;
   std::vector<AttentionPart> divided_parts_;  // parts whose splits were computed apart
   Memory states_;
@@ -260,56 +274,122 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
       float* column = out.data + first * out.stride;
       for (const LinearWeight* weight : weights) {
         if (same_form(weight, weights[lead])) {
-          LinearArgs part = form_of(weight).args();
-          if (bf16_inputs()) part.factor = 1;  // codes become their own values there
-          part.out = column;
-          part.out_stride = out.stride;
-          part.add = add;
-          linear_parts_.push_back(part);
+          linear_parts_.push_back(part_of(form_of(weight), column, out.stride));
+          linear_parts_.back().add = add;
         }
         column += weight->spec().n;
       }
-      add_inputs(x, form_of(weights[lead]), first, tokens);
-      run_linear_parts();
+      input_groups_.clear();
+      token_tiles_.clear();
+      add_group(tokens, 0);
+      lay_inputs(x, form_of(weights[lead]), [&](std::uint64_t t) { return first + t; });
+      for (LinearArgs& part : linear_parts_) give_inputs(form_of(weights[lead]), input_groups_.front(), part);
+      run_linear_parts(kShares);
     }
   }
 }
 
-// Gives every part the tokens [first, first + tokens) of x in the form that `like` reads.
-void CpuBackend::add_inputs(const CpuActivations& x, const CpuLinearWeight& like, std::uint64_t first,
-                            std::uint64_t tokens) {
-  const InputRounding& rounding = like.spec().input;
-  const Segments& segments = like.segments();
-  const std::uint64_t scales = input_scale_count(rounding, segments);
-  const std::uint64_t tiles = ceil_div(tokens, kernels_.tile_tokens);
-  token_tiles_.clear();
-  const bool whole = kernels_.inputs == InputForm::kBf16Tiles;
-  for (std::uint64_t i = 0; i <= tiles; ++i) {
-    token_tiles_.push_back(whole ? std::min(tokens, i * kernels_.tile_tokens) : tokens * i / tiles);
-  }
-  for_each(tokens, 4 * segments.padded(), [&](std::size_t t, int worker) {
-    float* row = scratch(worker);
-    round_input(rounding, rounds() && !bf16_inputs(), segments, encode_, x.row(first + t), row,
-                input_scales_.floats() + t * scales);
-    std::uint64_t tile = whole ? t / kernels_.tile_tokens : t * tiles / tokens;
-    while (token_tiles_[tile + 1] <= t) ++tile;
-    put_input(row, segments, tile, t);
-  });
-  const bool grouped = rounding.kind == InputRounding::Kind::kDynamicGroup;
-  for (LinearArgs& part : linear_parts_) {
-    part.x = inputs_.bytes();
-    part.x_stride = input_stride(segments);
-    part.token_tiles = token_tiles_.data();
-    part.tiles = tiles;
-    part.x_row_scales = scales != 0 && !grouped ? input_scales_.floats() : nullptr;
-    part.x_segment_scales = grouped ? input_scales_.floats() : nullptr;
+void CpuBackend::linear_experts(const Activations& x, std::span<const std::int32_t> rows,
+                                std::span<const backend::ExpertRows> experts, Matrix out) {
+  // As many rows at a time as the inputs have room for; an expert with more comes several times.
+  const auto& from = static_cast<const CpuActivations&>(x);
+  for (std::size_t expert = 0, done = 0; expert < experts.size();) {
+    input_groups_.clear();
+    token_tiles_.clear();
+    linear_parts_.clear();
+    std::vector<std::size_t> part_groups;  // of each part
+    std::vector<std::uint64_t> sources;    // rows of x
+    const CpuLinearWeight* like = nullptr;
+    for (std::uint64_t place = 0; expert < experts.size() && place < kernels_.max_tokens;) {
+      const backend::ExpertRows& e = experts[expert];
+      const std::uint64_t begin = e.begin + done;
+      const std::uint64_t tokens = std::min(e.end - begin, kernels_.max_tokens - place);
+      if (tokens > 0) {
+        float* column = out.data + begin * out.stride;
+        for (const LinearWeight* weight : e.weights) {
+          linear_parts_.push_back(part_of(static_cast<const CpuLinearWeight&>(*weight), column, out.stride));
+          part_groups.push_back(input_groups_.size());
+          column += weight->spec().n;
+        }
+        like = &static_cast<const CpuLinearWeight&>(*e.weights.front());
+        for (std::uint64_t i = 0; i < tokens; ++i) sources.push_back(static_cast<std::uint64_t>(rows[begin + i]));
+        place = add_group(tokens, place);
+      }
+      done += tokens;
+      if (e.begin + done == e.end) {
+        ++expert;
+        done = 0;
+      }
+    }
+    if (like == nullptr) continue;
+    lay_inputs(from, *like, [&](std::uint64_t t) { return sources[t]; });
+    for (std::size_t i = 0; i < linear_parts_.size(); ++i) {
+      give_inputs(*like, input_groups_[part_groups[i]], linear_parts_[i]);
+    }
+    // More shares than for one layer, as experts differ in their rows.
+    run_linear_parts(4 * kShares);
   }
 }
 
+LinearArgs CpuBackend::part_of(const CpuLinearWeight& weight, float* out, std::uint64_t out_stride) const {
+  LinearArgs part = weight.args();
+  if (bf16_inputs()) part.factor = 1;  // codes become their own values there
+  part.out = out;
+  part.out_stride = out_stride;
+  return part;
+}
+
+// Appends a group whose inputs lie at `place`; returns the place after it.
+std::uint64_t CpuBackend::add_group(std::uint64_t tokens, std::uint64_t place) {
+  InputGroup group{.first = input_groups_.empty() ? 0 : input_groups_.back().first + input_groups_.back().tokens,
+                   .tokens = tokens,
+                   .place = place,
+                   .tile_begin = token_tiles_.size(),
+                   .tiles = ceil_div(tokens, kernels_.tile_tokens)};
+  const bool whole = kernels_.inputs == InputForm::kBf16Tiles;
+  for (std::uint64_t i = 0; i <= group.tiles; ++i) {
+    token_tiles_.push_back(whole ? std::min(tokens, i * kernels_.tile_tokens) : tokens * i / group.tiles);
+  }
+  input_groups_.push_back(group);
+  return place + (whole ? group.tiles * kernels_.tile_tokens : tokens);
+}
+
+// Brings the inputs of all groups, rows row_of(token) of x, to the form that `like` reads.
+template <typename RowOf>
+void CpuBackend::lay_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of) {
+  const InputRounding& rounding = like.spec().input;
+  const Segments& segments = like.segments();
+  const std::uint64_t scales = input_scale_count(rounding, segments);
+  for_each(
+      input_groups_.back().first + input_groups_.back().tokens, 4 * segments.padded(), [&](std::size_t t, int worker) {
+        float* row = scratch(worker);
+        round_input(rounding, rounds() && !bf16_inputs(), segments, encode_, x.row(row_of(t)), row,
+                    input_scales_.floats() + t * scales);
+        const auto after = std::upper_bound(input_groups_.begin(), input_groups_.end(), t,
+                                            [](std::uint64_t token, const InputGroup& g) { return token < g.first; });
+        put_input(row, segments, *(after - 1), t - (after - 1)->first);
+      });
+}
+
+// Gives a part the inputs of a group.
+void CpuBackend::give_inputs(const CpuLinearWeight& like, const InputGroup& group, LinearArgs& part) {
+  const std::uint64_t scales = input_scale_count(like.spec().input, like.segments());
+  const bool grouped = like.spec().input.kind == InputRounding::Kind::kDynamicGroup;
+  const float* const token_scales = input_scales_.floats() + group.first * scales;
+  part.x_stride = input_stride(like.segments());
+  part.x = inputs_.bytes() + group.place * part.x_stride * (bf16_inputs() ? sizeof(std::uint16_t) : sizeof(float));
+  part.token_tiles = token_tiles_.data() + group.tile_begin;
+  part.tiles = group.tiles;
+  part.x_row_scales = scales != 0 && !grouped ? token_scales : nullptr;
+  part.x_segment_scales = grouped ? token_scales : nullptr;
+}
+
 // A token's inputs to their places in its tile (InputForm).
-void CpuBackend::put_input(const float* row, const Segments& segments, std::uint64_t tile, std::uint64_t token) {
-  const std::uint64_t first = token_tiles_[tile], count = token_tiles_[tile + 1] - first;
-  const std::uint64_t padded = segments.padded(), begin_at = first * input_stride(segments);
+void CpuBackend::put_input(const float* row, const Segments& segments, const InputGroup& group, std::uint64_t token) {
+  const std::uint64_t* tiles = token_tiles_.data() + group.tile_begin;
+  const std::uint64_t* tile = std::upper_bound(tiles, tiles + group.tiles + 1, token) - 1;
+  const std::uint64_t first = *tile, count = *(tile + 1) - first;
+  const std::uint64_t padded = segments.padded(), begin_at = (group.place + first) * input_stride(segments);
   if (kernels_.inputs == InputForm::kF32Pairs) {
     float* out = inputs_.floats() + begin_at + (token - first) * kPair;
     for (std::uint64_t k = 0; k < padded; k += kPair, out += count * kPair) std::copy_n(row + k, kPair, out);
@@ -349,17 +429,18 @@ std::uint64_t CpuBackend::input_stride(const Segments& segments) const {
   return padded + kInputSpread;
 }
 
-void CpuBackend::run_linear_parts() {
+// `shares_a_thread`: into how many the panels are divided.
+void CpuBackend::run_linear_parts(std::uint64_t shares_a_thread) {
   std::uint64_t panels = 0, work = 0;
   for (const LinearArgs& part : linear_parts_) {
     panels += ceil_div(part.n, kPanel);
-    work += part.n * part.segment_begins[part.segments] * token_tiles_.back();
+    work += part.n * part.segment_begins[part.segments] * part.token_tiles[part.tiles];
   }
   const auto threads = static_cast<std::uint64_t>(pool_.threads());
   // Panels that stay together: with few tokens a kernel takes several at once.
   const std::uint64_t together = panels >= 16 * threads ? 4 : panels >= 4 * threads ? 2 : 1;
   const std::uint64_t units = ceil_div(panels, together);
-  const std::uint64_t shares = work < kWorthThreads ? 1 : std::min(units, kShares * threads);
+  const std::uint64_t shares = work < kWorthThreads ? 1 : std::min(units, shares_a_thread * threads);
   pool_.run(shares, [&](std::size_t share, int worker) {
     std::uint64_t begin = units * share / shares * together;
     const std::uint64_t end = std::min(panels, units * (share + 1) / shares * together);
