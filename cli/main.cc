@@ -3,11 +3,13 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/serve_arguments.h"
 #include "octavo/base/text.h"
 #include "octavo/base/version.h"
 
@@ -55,7 +57,9 @@ std::string describe(const CLI::ParseError& error, const CLI::App& app) {
     const std::string first = all.empty() ? std::string() : all.front();
     if (first.starts_with("-")) {
       const std::string name = first.substr(0, first.find('='));
-      return fmt::format("unknown option {}{}", printable(name), did_you_mean(name, option_names(scope)));
+      std::string hint = scope.get_name() == "serve" ? foreign_flag_hint(name) : "";
+      if (hint.empty()) hint = did_you_mean(name, option_names(scope));
+      return fmt::format("unknown option {}{}", printable(name), hint);
     }
     if (chosen.empty()) {
       return fmt::format("unknown command {}{}", printable(first), did_you_mean(first, command_names(app)));
@@ -106,13 +110,21 @@ int run(int argc, char** argv) {
   add_generate(app, action);
   add_chat(app, action);
   add_score(app, action);
+  add_serve(app, action);
   add_bench(app, action);
   add_doctor(app, action);
   add_config(app, action);
   add_completion(app, action);
 
+  Result<std::vector<std::string>> arguments =
+      expand_serve_config(*app.get_subcommand("serve"), std::vector<std::string>(argv + 1, argv + argc));
+  if (!arguments.ok()) {
+    print_error("serve", arguments.error().message);
+    return arguments.error().kind == ErrorKind::kUsage ? kExitUsage : kExitFailure;
+  }
   try {
-    app.parse(argc, argv);
+    std::reverse(arguments->begin(), arguments->end());  // as CLI11 takes them
+    app.parse(std::move(*arguments));
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {

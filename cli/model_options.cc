@@ -33,15 +33,26 @@ std::optional<backend::KvDType> kv_dtype_of(const std::string& name) {
 Result<std::optional<dialect::Meaning>> foreign_meaning(const ModelOptions& o) {
   if (o.from.empty() && !o.worker.empty()) return usage_error("--worker goes with --from");
   if (!o.from.empty()) {
-    if (!o.quantization.empty() || !o.quantization_config.empty()) {
-      return usage_error("--from and {} exclude each other: {} says what is done",
-                         o.quantization.empty() ? "--quantization-config" : "--quantization", printable(o.from));
+    const char* second = !o.quantization.empty()          ? "--quantization"
+                         : !o.quantization_config.empty() ? "--quantization-config"
+                         : !o.hf_overrides.empty()        ? "--hf-overrides"
+                                                          : nullptr;
+    if (second != nullptr) {
+      return usage_error("--from and {} exclude each other: {} says what is done", second, printable(o.from));
     }
     OCTAVO_ASSIGN(const dialect::Config config, dialect::load_config(o.from));
     if (!config.errors.empty()) return config.error();
     print_remarks("", config, o.common.quiet);
     OCTAVO_ASSIGN(dialect::Meaning meaning, choose_worker(config, o.worker));
     return std::optional(std::move(meaning));
+  }
+  if (!o.hf_overrides.empty()) {
+    if (!o.quantization_config.empty()) {
+      return usage_error("--hf-overrides and --quantization-config both say how to quantize; keep one");
+    }
+    const dialect::Config config = dialect::read_hf_overrides(o.hf_overrides, o.quantization, "--hf-overrides");
+    if (!config.errors.empty()) return config.error();
+    return std::optional(config.meanings.front());
   }
   if (o.quantization_config.empty()) {
     if (o.quantization == "online") return usage_error("--quantization online needs --quantization-config");

@@ -18,6 +18,7 @@ struct ModelOptions {
   std::string model;
   std::string compute = "bf16", activations, quantization, edge, kv_cache_dtype = "auto", lm_head = "auto";
   std::string quantization_config, from, worker;
+  std::string hf_overrides;  // of `serve` alone
   KeepOptions keep;
   std::uint64_t context = 0;
   std::string cpu_affinity = "off", numa = "local";

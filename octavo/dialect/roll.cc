@@ -178,6 +178,50 @@ const std::vector<std::string_view> kTopKeys = {"hydra",
                                                 "error_max_len_clip",
                                                 "error_max_len_threshold"};
 
+// hf_overrides.quantization_config: four keys, of which ROLL checks some by bare asserts and vLLM the others.
+void read_block_form(Reader& reader, const Section& strategy, const Section& q,
+                     const std::optional<std::string>& quantization, Meaning& meaning) {
+  if (!q.exists()) return;
+  if (!quantization) {
+    reader.warn(q.path() + " without quantization: fp8 beside hf_overrides; it is taken for meant");
+  } else if (*quantization != "fp8") {
+    strategy.error("quantization",
+                   fmt::format("{}: with hf_overrides.quantization_config it must be fp8", shown(*quantization)));
+  }
+  const auto must_be = [&](std::string_view key, std::string_view value, std::string_view why) {
+    q.require(key, fmt::format("{}: {} goes with quantization_config", key, value));
+    if (const auto found = q.text(key); found && *found != value) {
+      q.error(key, fmt::format("{}: {}; it must be {}", shown(*found), why, value));
+    }
+  };
+  must_be("quant_method", "fp8", "another method");
+  must_be("activation_scheme", "dynamic", "weights that change every step have no fixed activation scale");
+  must_be("fmt", "e4m3", "rollout weights are E4M3");
+  const bool blocks = q.has("weight_block_size");
+  const auto size = q.integers("weight_block_size", 1, kLargestBlock);
+  if (size && size->size() != 2) q.error("weight_block_size", "must be two numbers, such as [128, 128]");
+  meaning.spec = online_scheme(blocks ? q : strategy, blocks ? "weight_block_size" : "quantization",
+                               blocks ? "fp8_block" : "fp8", meaning);
+  if (meaning.spec && size && size->size() == 2) {
+    meaning.spec->scheme.block_n = static_cast<std::uint64_t>(size->front());
+    meaning.spec->scheme.block_k = static_cast<std::uint64_t>(size->back());
+    meaning.said["block-size"] = q.where("weight_block_size");
+  }
+  for (const char* key : {"ignored_layers", "modules_to_not_convert"}) {
+    const auto names = q.texts(key);
+    if (!names) continue;
+    for (const Text& name : *names) {
+      if (name.text.find_first_of("*?[") != std::string::npos || name.text.starts_with("re:")) {
+        q.error_at(name, key, fmt::format("{}: vLLM takes exact names here", shown(name.text)));
+      } else if (meaning.spec) {
+        auto& ignore = meaning.spec->ignore;
+        if (std::find(ignore.begin(), ignore.end(), name.text) == ignore.end()) ignore.push_back(name.text);
+      }
+    }
+    if (!names->empty()) meaning.said["ignore"] = q.where(key);
+  }
+}
+
 class Roll {
  public:
   Roll(Reader& reader, Config& config) : reader_(reader), config_(config), root_(reader.root()) {}
@@ -263,57 +307,13 @@ class Roll {
     const Section overrides = s.section("hf_overrides");
     overrides.tolerate_unknown();
     if (overrides.has("quantization_config")) {
-      read_block_form(s, overrides.section("quantization_config"), quantization, meaning);
+      read_block_form(reader_, s, overrides.section("quantization_config"), quantization, meaning);
     } else if (quantization) {
       meaning.spec = online_scheme(s, "quantization", *quantization, meaning);
     }
     s.meaningless(engine_keys());
     s.tolerate_unknown();
     return tensor * pipeline;
-  }
-
-  // hf_overrides.quantization_config: four keys, of which ROLL checks some by bare asserts and vLLM the others.
-  void read_block_form(const Section& strategy, const Section& q, const std::optional<std::string>& quantization,
-                       Meaning& meaning) {
-    if (!q.exists()) return;
-    if (!quantization) {
-      reader_.warn(q.path() + " without quantization: fp8 beside hf_overrides; it is taken for meant");
-    } else if (*quantization != "fp8") {
-      strategy.error("quantization",
-                     fmt::format("{}: with hf_overrides.quantization_config it must be fp8", shown(*quantization)));
-    }
-    const auto must_be = [&](std::string_view key, std::string_view value, std::string_view why) {
-      q.require(key, fmt::format("{}: {} goes with quantization_config", key, value));
-      if (const auto found = q.text(key); found && *found != value) {
-        q.error(key, fmt::format("{}: {}; it must be {}", shown(*found), why, value));
-      }
-    };
-    must_be("quant_method", "fp8", "another method");
-    must_be("activation_scheme", "dynamic", "weights that change every step have no fixed activation scale");
-    must_be("fmt", "e4m3", "rollout weights are E4M3");
-    const bool blocks = q.has("weight_block_size");
-    const auto size = q.integers("weight_block_size", 1, kLargestBlock);
-    if (size && size->size() != 2) q.error("weight_block_size", "must be two numbers, such as [128, 128]");
-    meaning.spec = online_scheme(blocks ? q : strategy, blocks ? "weight_block_size" : "quantization",
-                                 blocks ? "fp8_block" : "fp8", meaning);
-    if (meaning.spec && size && size->size() == 2) {
-      meaning.spec->scheme.block_n = static_cast<std::uint64_t>(size->front());
-      meaning.spec->scheme.block_k = static_cast<std::uint64_t>(size->back());
-      meaning.said["block-size"] = q.where("weight_block_size");
-    }
-    for (const char* key : {"ignored_layers", "modules_to_not_convert"}) {
-      const auto names = q.texts(key);
-      if (!names) continue;
-      for (const Text& name : *names) {
-        if (name.text.find_first_of("*?[") != std::string::npos || name.text.starts_with("re:")) {
-          q.error_at(name, key, fmt::format("{}: vLLM takes exact names here", shown(name.text)));
-        } else if (meaning.spec) {
-          auto& ignore = meaning.spec->ignore;
-          if (std::find(ignore.begin(), ignore.end(), name.text) == ignore.end()) ignore.push_back(name.text);
-        }
-      }
-      if (!names->empty()) meaning.said["ignore"] = q.where(key);
-    }
   }
 
   // A worker's GPUs: sound, and a judge's not those of actor_infer, whose weights it would share memory with.
@@ -361,5 +361,29 @@ class Roll {
 }  // namespace
 
 void read_roll(Reader& reader, Config& config) { Roll(reader, config).run(); }
+
+Config read_hf_overrides(std::string_view json, std::string_view name, std::string_view origin) {
+  Config config;
+  config.language = Language::kRoll;
+  config.origin = std::string(origin);
+  const auto root = parse_yaml(json, origin);
+  if (!root.ok()) {
+    config.errors.push_back(root.error().message);
+    return config;
+  }
+  if (!name.empty() && name != "fp8") {
+    config.errors.push_back(fmt::format("--quantization {}: with {} it must be fp8", shown(name), origin));
+    return config;
+  }
+  Reader reader(*root, {config.origin}, /*interpolates=*/false);
+  Meaning meaning;
+  meaning.online = true;
+  const Section section = reader.root();
+  section.require("quantization_config", "what else it could override is not offered");
+  read_block_form(reader, section, section.section("quantization_config"), "fp8", meaning);
+  if (!reader.failed()) config.meanings.push_back(std::move(meaning));
+  reader.finish(config);
+  return config;
+}
 
 }  // namespace octavo::dialect

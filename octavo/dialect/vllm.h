@@ -18,4 +18,8 @@ Result<quant::QuantSpec> online_spec(std::string_view name, quant::Edge edge = q
 // "" or "online" when there is none. `origin` starts the messages.
 Config read_quantization_config(std::string_view json, std::string_view name, std::string_view origin);
 
+// `--hf-overrides JSON`, of which the quantization_config is understood, as ROLL writes it: {"quantization_config":
+// {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [128, 128]}}. (roll.cc)
+Config read_hf_overrides(std::string_view json, std::string_view name, std::string_view origin);
+
 }  // namespace octavo::dialect

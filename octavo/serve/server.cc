@@ -26,7 +26,7 @@ Result<std::unique_ptr<Server>> Server::start(std::unique_ptr<engine::Engine> en
 
 Server::~Server() { stop(std::chrono::milliseconds(0)); }
 
-void Server::stop(std::chrono::milliseconds drain, const std::function<bool()>& hurry) {
+void Server::stop(std::chrono::milliseconds drain) {
   if (stopped_ || !http_) return;
   stopped_ = true;
   context_.refuse_new("the server is shutting down");
@@ -34,7 +34,7 @@ void Server::stop(std::chrono::milliseconds drain, const std::function<bool()>& 
   const auto until = std::chrono::steady_clock::now() + drain;
   for (;;) {
     const auto now = std::chrono::steady_clock::now();
-    if (now >= until || engine_.paused() || (hurry && hurry())) break;
+    if (now >= until || engine_.paused()) break;
     if (http_->wait_until_idle(std::min(until, now + kAsk))) break;
   }
   engine_.shutdown(std::chrono::milliseconds(0));

@@ -28,9 +28,8 @@ class Server {
   engine::EngineThread& engine() { return engine_; }
   ServeContext& context() { return context_; }
 
-  // Takes no more requests, finishes those in work for at most `drain`, ends the rest: each is answered. `hurry` is
-  // asked every 50 ms; once it says true nothing is waited for any more. Idempotent.
-  void stop(std::chrono::milliseconds drain, const std::function<bool()>& hurry = {});
+  // Takes no more requests, finishes those in work for at most `drain`, ends the rest: each is answered. Idempotent.
+  void stop(std::chrono::milliseconds drain);
 
  private:
   Server(std::unique_ptr<engine::Engine> engine, ServedModel model)

@@ -133,7 +133,7 @@ TEST(Load, ShutdownAborts) {
   Connection busy(server.port());
   busy.send_request("POST", "/v1/completions", request_of(1, 39'000, false).dump());
   ASSERT_TRUE(TestServer::eventually([&] { return server->engine().metrics().running == 1; }));
-  std::thread stop([&] { server->stop(std::chrono::hours(1), [] { return true; }); });
+  std::thread stop([&] { server->stop(milliseconds(0)); });
   const Response r = busy.read_response();
   EXPECT_EQ(r.status, 200);
   EXPECT_EQ(r.json()["choices"][0]["finish_reason"], "abort");

@@ -1,0 +1,144 @@
+// octavo serve as a process: its address, its answers, its end; its configuration file; other servers' flags.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "tests/engine/open_tiny.h"
+#include "tests/serve/connection.h"
+#include "tests/support/run_command.h"
+#include "tests/support/temp_dir.h"
+
+namespace octavo {
+namespace {
+
+std::string tiny_model() {
+  static test::TempDir dir;
+  static const std::string path = test::tiny_chat_model().write(dir / "model").string();
+  return path;
+}
+
+class Process {
+ public:
+  explicit Process(std::vector<std::string> arguments) {
+    int ends[2];
+    if (::pipe(ends) != 0) throw std::runtime_error("pipe");
+    arguments.insert(arguments.begin(), {OCTAVO_BINARY, "serve"});
+    std::vector<char*> argv;
+    for (std::string& a : arguments) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::dup2(ends[1], STDERR_FILENO);
+      ::close(ends[0]);
+      ::close(ends[1]);
+      ::execv(OCTAVO_BINARY, argv.data());
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    err_ = ends[0];
+    // The last line of the start: "octavo serve: NAME at http://127.0.0.1:PORT".
+    char c = 0;
+    while (text_.find("at http://") == text_.npos || !text_.ends_with('\n')) {
+      if (::read(err_, &c, 1) != 1) break;
+      text_ += c;
+    }
+    const std::size_t at = text_.find("at http://127.0.0.1:");
+    if (at != text_.npos) port_ = std::stoi(text_.substr(at + 20));
+  }
+  ~Process() {
+    if (pid_ > 0) ::kill(pid_, SIGKILL);
+    finish();
+    ::close(err_);
+  }
+  int port() const { return port_; }
+  const std::string& text() const { return text_; }
+  void signal(int number) const { ::kill(pid_, number); }
+  int finish() {
+    int status = -1;
+    if (pid_ > 0) ::waitpid(std::exchange(pid_, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  test::Response request(const char* method, const char* target, const std::string& body = "") const {
+    test::Connection c(port_);
+    c.send_request(method, target, body);
+    return c.read_response();
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int err_ = -1, port_ = 0;
+  std::string text_;
+};
+
+TEST(Serve, AnswersAndDrains) {
+  Process server({tiny_model(), "--port", "0", "--max-model-len", "256", "--served-model-name", "a", "b"});
+  ASSERT_GT(server.port(), 0) << server.text();
+  EXPECT_NE(server.text().find("a, b at http://"), std::string::npos) << server.text();
+  EXPECT_EQ(server.request("GET", "/v1/models").json()["data"][1]["id"], "b");
+  const Json body = {{"prompt", "the cat"}, {"max_tokens", 200}, {"temperature", 0}, {"ignore_eos", true}};
+  test::Connection busy(server.port());
+  busy.send_request("POST", "/v1/completions", body.dump());
+  const test::Response whole = busy.read_response();
+  EXPECT_EQ(whole.json()["usage"]["completion_tokens"], 200);
+  busy.send_request("POST", "/v1/completions", body.dump());
+  server.signal(SIGTERM);
+  // Either it was begun and is finished, or the connection was closed before it was seen.
+  if (const test::Response last = busy.read_response(); last.status != 0) {
+    EXPECT_EQ(last.json()["choices"], whole.json()["choices"]);
+  }
+  busy.close();
+  EXPECT_EQ(server.finish(), 0);
+}
+
+TEST(Serve, ConfigFile) {
+  const test::TempDir dir;
+  const std::string config = (dir / "serve.yaml").string();
+  const auto write = [&](const std::string& more) {
+    test::write_file(config,
+                     fmt::format("model: {}\nport: 0\nmax_model_len: 128\nmax-num-seqs: 3\n{}", tiny_model(), more));
+  };
+  write(
+      "served-model-name: [x, y]\nquantization: fp8\nhf_overrides:\n  quantization_config: {quant_method: fp8, "
+      "activation_scheme: dynamic, fmt: e4m3, weight_block_size: [64, 64]}\nenable-prefix-caching: false\n");
+  Process server({"--config", config, "--max-num-seqs", "2"});
+  ASSERT_GT(server.port(), 0) << server.text();
+  EXPECT_NE(server.text().find("F8_E4M3 64x64 blocks"), std::string::npos) << server.text();
+  EXPECT_NE(server.text().find("2 requests"), std::string::npos) << server.text();
+  EXPECT_EQ(server.request("GET", "/v1/models").json()["data"][0]["max_model_len"], 128);
+  server.signal(SIGINT);
+  EXPECT_EQ(server.finish(), 0);
+
+  const auto error_of = [&](const std::string& more) {
+    write(more);
+    const auto run = test::run_octavo({"serve", "--config", config});
+    EXPECT_EQ(run.exit_code, 2);
+    return run.err;
+  };
+  EXPECT_NE(error_of("max_num_sqs: 4\n").find(config + ":5:1: max_num_sqs: no option of octavo serve; did you mean"),
+            std::string::npos);
+  EXPECT_NE(error_of("mem_fraction_static: 0.8\n").find("it is --gpu-memory-utilization here"), std::string::npos);
+  EXPECT_NE(error_of("enable-prefix-caching: maybe\n").find("must be true or false"), std::string::npos);
+  EXPECT_NE(error_of("hf_overrides: {rope_theta: 5}\n").find("--hf-overrides"), std::string::npos);
+}
+
+TEST(Serve, OtherServersFlags) {
+  const auto error_of = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"serve", tiny_model()});
+    const auto run = test::run_octavo(arguments);
+    EXPECT_EQ(run.exit_code, 2) << run.err;
+    return run.err.substr(0, run.err.find('\n'));
+  };
+  EXPECT_EQ(error_of({"--context-length", "100"}),
+            "octavo serve: unknown option --context-length; it is --max-model-len here");
+  EXPECT_EQ(error_of({"--max-num-seq", "8"}),
+            "octavo serve: unknown option --max-num-seq; did you mean --max-num-seqs?");
+  EXPECT_NE(error_of({"--tensor-parallel-size", "8"}).find("--tensor-parallel-size"), std::string::npos);
+  EXPECT_NE(error_of({"--max-num-seqs", "100", "--max-num-batched-tokens", "50"}).find("--max-num-batched-tokens 50"),
+            std::string::npos);
+  EXPECT_NE(error_of({"--kv-memory", "1GiB", "--gpu-memory-utilization", "0.5"}).find("give one of them"),
+            std::string::npos);
+  EXPECT_NE(error_of({"--hf-overrides", "{\"a\": 1}"}).find("quantization_config"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace octavo
