@@ -41,7 +41,7 @@ std::string ParameterIndex::canonical(std::string_view name) {
   return out;
 }
 
-ParameterIndex::ParameterIndex(const model::Parameters& parameters) : parameters_(parameters) {
+ParameterIndex::ParameterIndex(const model::Parameters& parameters) {
   for (std::size_t i = 0; i < parameters.linears.size(); ++i) {
     const model::LinearParameter& p = parameters.linears[i];
     add(p.name, Kind::kWeight, i, p.spec.n);

@@ -50,7 +50,6 @@ class ParameterIndex {
   void add(const std::string& name, Destination::Kind kind, std::size_t index, std::uint64_t rows);
   void add_fused();
 
-  const model::Parameters& parameters_;
   std::unordered_map<std::string, std::vector<Destination>> by_name_;
   std::vector<std::string> names_;
 };
