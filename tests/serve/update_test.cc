@@ -1,0 +1,316 @@
+// Every route of weight updates by its effect: what the next answers are made of.
+#include <gtest/gtest.h>
+
+#include "octavo/base/file.h"
+#include "octavo/serve/update_routes.h"
+#include "tests/serve/client.h"
+
+namespace octavo::serve {
+namespace {
+
+using test::Connection;
+using test::Response;
+using test::TempDir;
+using test::TestServer;
+
+constexpr std::string_view kTensors = "Content-Type: application/octet-stream\r\n";
+
+// New weights of the server's model, as a folder and as the bytes of its file.
+struct NewWeights {
+  explicit NewWeights(std::uint64_t seed, std::size_t shards = 1) {
+    test::TinyDecoder model;
+    model.seed = seed;
+    model.max_positions = 1 << 16;
+    test::CheckpointBuilder builder = test::tiny_chat_model(model);
+    names = builder.tensors().size();
+    builder.spread(shards);
+    folder = builder.write(dir / "new").string();
+    for (std::size_t i = 1; i <= shards; ++i) {
+      const std::string name =
+          shards == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i, shards);
+      const File file = File::open_read(dir / "new" / name).value();
+      files.emplace_back(file.size(), '\0');
+      EXPECT_TRUE(file.read_at(0, as_writable_bytes(files.back())).ok());
+    }
+  }
+  TempDir dir;
+  std::string folder;
+  std::vector<std::string> files;
+  std::size_t names = 0;
+};
+
+class UpdateRoutes : public ::testing::Test {
+ protected:
+  static test::ServerSetup setup(std::chrono::milliseconds timeout = std::chrono::minutes(1)) {
+    test::ServerSetup out = test::long_setup();
+    out.more = [timeout](RouteTable& table, ServeContext& context) {
+      UpdateRouteOptions options;
+      options.manager.update.isa = detect_isa();
+      options.manager.update.threads = 2;
+      options.manager.timeout = timeout;
+      add_update_routes(table, context, options);
+    };
+    return out;
+  }
+  // Logprobs of the next tokens after a prompt, with the version that made them.
+  static Json generate(const TestServer& server, int tokens = 8) {
+    const Response r = server.post(
+        "/generate", {{"input_ids", {5, 1, 77, 9, 31}},
+                      {"sampling_params", {{"max_new_tokens", tokens}, {"temperature", 0}, {"ignore_eos", true}}},
+                      {"return_logprob", true}});
+    EXPECT_EQ(r.status, 200) << r.body;
+    return r.json()["meta_info"];
+  }
+  static Json logprobs(const TestServer& server) { return generate(server)["output_token_logprobs"]; }
+  // What a server says that was started on the folder.
+  static Json fresh_logprobs(const std::string& folder) {
+    std::vector<std::int32_t> tokens = {5, 1, 77, 9, 31};
+    Json out = Json::array();
+    for (int i = 0; i < 8; ++i) {
+      tokens.push_back(0);
+      tokens.back() = test::scores_of(folder, tokens, 1).top.back().at(0).token;
+    }
+    const engine::Scores scores = test::scores_of(folder, tokens, 0);
+    for (std::size_t i = 5; i < tokens.size(); ++i) {
+      out.push_back(Json::array({static_cast<double>(scores.logprobs[i]), tokens[i], nullptr}));
+    }
+    return out;
+  }
+  static Json without_text(Json logprobs) {
+    for (Json& entry : logprobs) {
+      entry[0] = static_cast<double>(entry[0].get<float>());
+      entry[2] = nullptr;
+    }
+    return logprobs;
+  }
+};
+
+TEST_F(UpdateRoutes, SglangSession) {
+  TestServer server(setup());
+  const NewWeights weights(2, 3);
+  const Json before = logprobs(server), after = fresh_logprobs(weights.folder);
+  ASSERT_NE(without_text(before), after);
+  // Outside a session.
+  Response r = server.request("POST", "/update_weights_from_tensor", weights.files[0], kTensors);
+  EXPECT_EQ(r.status, 400);
+  EXPECT_NE(r.json()["message"].get<std::string>().find("must run between begin_weight_update()"), std::string::npos);
+  r = server.post("/begin_weight_update", {{"selector", "all"}});
+  EXPECT_EQ(r.status, 200) << r.body;
+  EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 400);
+  EXPECT_EQ(server.get("/weight_update").json()["state"], "updating");
+  // Bodies in any order; the old weights serve on.
+  for (const std::size_t i : {2, 0, 1}) {
+    r = server.request("POST", "/update_weights_from_tensor", weights.files[i], kTensors);
+    EXPECT_EQ(r.status, 200) << r.body;
+    EXPECT_EQ(r.json()["success"], true);
+    EXPECT_EQ(logprobs(server), before);
+  }
+  r = server.post("/end_weight_update", {{"weight_version", "step-1"}});
+  EXPECT_EQ(r.status, 200) << r.body;
+  EXPECT_EQ(r.json()["weight_version"], "step-1");
+  EXPECT_EQ(r.json()["weight_version_number"], 2);
+  EXPECT_EQ(r.json()["in_flight"], "abort");
+  EXPECT_EQ(r.json()["parameters"], weights.names);
+  EXPECT_EQ(without_text(logprobs(server)), after);
+  EXPECT_EQ(generate(server)["weight_version"], "step-1");
+  EXPECT_EQ(server.get("/model_info").json()["weight_version"], "step-1");
+}
+
+TEST_F(UpdateRoutes, WholeBodiesChunkedAndBroken) {
+  TestServer server(setup());
+  const NewWeights weights(3);
+  const std::string& file = weights.files[0];
+  const Json before = logprobs(server);
+  {
+    // The connection breaks in the middle of a tensor.
+    Connection broken(server.port());
+    broken.send(
+        fmt::format("POST /update_weights_from_tensor?whole=true HTTP/1.1\r\nHost: t\r\n{}Content-Length: {}\r\n\r\n",
+                    kTensors, file.size()));
+    broken.send(file.substr(0, file.size() / 2));
+    ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "updating"; }));
+    EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 400);
+  }
+  ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "idle"; }));
+  EXPECT_EQ(logprobs(server), before);
+  EXPECT_EQ(server.get("/weight_info").json()["weight_version"], "default");
+  // Chunks of odd sizes.
+  Connection chunked(server.port());
+  chunked.send(
+      fmt::format("POST /update_weights_from_tensor?whole=true&weight_version=chunks&policy=keep HTTP/1.1\r\n"
+                  "Host: t\r\n{}Transfer-Encoding: chunked\r\n\r\n",
+                  kTensors));
+  for (std::size_t at = 0, step = 1; at < file.size(); at += step, step = step * 3 % 50'001 + 1) {
+    const std::string piece = file.substr(at, step);
+    chunked.send(fmt::format("{:x}\r\n{}\r\n", piece.size(), piece));
+  }
+  chunked.send("0\r\n\r\n");
+  const Response r = chunked.read_response();
+  ASSERT_EQ(r.status, 200) << r.body;
+  EXPECT_EQ(r.json()["in_flight"], "recompute");
+  EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
+  EXPECT_EQ(generate(server)["weight_version"], "chunks");
+  // Not safetensors, pickles, half a model.
+  for (const auto& [body, type, message] :
+       {std::tuple<std::string, std::string, std::string>{std::string(100, 'x'), std::string(kTensors),
+                                                          "is no safetensors file"},
+        {R"({"serialized_named_tensors": ["gASV"]})", "Content-Type: application/json\r\n", "pickled tensors"},
+        {NewWeights(4, 2).files[0], std::string(kTensors), "parameters did not arrive"}}) {
+    const Response refused = server.request("POST", "/update_weights_from_tensor?whole=true", body, type);
+    EXPECT_EQ(refused.status, 400);
+    EXPECT_EQ(refused.json()["success"], false);
+    EXPECT_NE(refused.json()["message"].get<std::string>().find(message), std::string::npos) << refused.body;
+    EXPECT_EQ(server.get("/weight_update").json()["state"], "idle");
+  }
+  EXPECT_EQ(generate(server)["weight_version"], "chunks");
+}
+
+TEST_F(UpdateRoutes, FromDiskReadBackChecked) {
+  TestServer server(setup());
+  const NewWeights weights(2, 2);
+  const auto value = [&] {
+    return server.post("/get_weights_by_name", {{"name", "model.norm.weight"}, {"truncate_size", 3}}).json();
+  };
+  const Json before = value();
+  ASSERT_EQ(before.size(), 3u);
+  EXPECT_EQ(
+      server.get("/get_weights_by_name?name=model.layers.0.self_attn.q_proj.weight&truncate_size=2").json().size(), 2u);
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "compare"}}).status, 400);
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "snapshot"}}).status, 200);
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "compare"}}).status, 200);
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "reset_tensors"}}).status, 400);
+  const Json sums = server.post("/weight_checker", {{"action", "checksum"}}).json()["checksums"];
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "checksum"}}).json()["ranks"][0]["checksums"], sums);
+  EXPECT_EQ(server.post("/weight_checker", {{"action", "compare"}, {"baseline", sums}}).json()["match"], true);
+
+  EXPECT_EQ(server.post("/update_weights_from_disk", {{"model_path", "/nowhere"}}).status, 400);
+  EXPECT_EQ(server.post("/update_weights_from_disk", {{"model_pth", "/nowhere"}}).status, 400);
+  const Response r = server.post("/update_weights_from_disk",
+                                 {{"model_path", weights.folder}, {"weight_version", "disk"}, {"flush_cache", true}});
+  ASSERT_EQ(r.status, 200) << r.body;
+  EXPECT_EQ(r.json()["num_paused_requests"], 0);
+  EXPECT_NE(value(), before);
+  EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
+  EXPECT_EQ(server.post("/weights_checker", {{"action", "compare"}}).status, 400);
+  EXPECT_EQ(server.post("/weight_checker", {{"action", "compare"}, {"baseline", sums}}).json()["mismatches"].size(),
+            sums.size());
+  // The label alone.
+  EXPECT_EQ(server.post("/update_weight_version", {{"new_version", "other"}}).json()["new_version"], "other");
+  EXPECT_EQ(generate(server)["weight_version"], "other");
+  EXPECT_EQ(server.get("/weight_parameters").json()["parameters"].size(), weights.names);
+}
+
+TEST_F(UpdateRoutes, VllmSession) {
+  TestServer server(setup());
+  const NewWeights weights(5, 2);
+  EXPECT_EQ(server.request("POST", "/update_weights", weights.files[0], kTensors).status, 400);
+  EXPECT_EQ(server.request("POST", "/finish_weight_update").status, 400);
+  EXPECT_EQ(server.request("POST", "/start_weight_update").json()["message"], "Weight update started");
+  EXPECT_EQ(server.request("POST", "/start_weight_update").status, 400);
+  EXPECT_EQ(server.request("POST", "/update_weights", weights.files[1], kTensors).json()["message"], "Weights updated");
+  // A file, as of shared memory.
+  const std::string path = weights.folder + "/model-00001-of-00002.safetensors";
+  EXPECT_EQ(server.post("/update_weights", {{"update_info", {{"path", path}}}}).json()["message"], "Weights updated");
+  const Response r = server.post("/finish_weight_update", {{"weight_version", "7"}});
+  EXPECT_EQ(r.json()["message"], "Weight update finished") << r.body;
+  EXPECT_EQ(server.get("/weight_info").json()["weight_version"], "7");
+  EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
+  // Torn down by hand.
+  EXPECT_EQ(server.request("POST", "/start_weight_update").status, 200);
+  EXPECT_EQ(server.request("POST", "/abort_weight_update").json()["aborted"], true);
+  EXPECT_EQ(server.request("POST", "/abort_weight_update").json()["aborted"], false);
+  EXPECT_EQ(server.post("/update_weights", {{"update_info", {{"names", Json::array()}}}}).status, 400);
+  EXPECT_EQ(server.get("/get_world_size").json()["world_size"], 1);
+  EXPECT_EQ(server.post("/init_weight_transfer_engine", {{"init_info", Json::object()}}).status, 400);
+}
+
+TEST_F(UpdateRoutes, TimeoutOverHttp) {
+  TestServer server(setup(std::chrono::milliseconds(30)));
+  EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+  ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "idle"; }));
+  EXPECT_EQ(server.post("/end_weight_update", Json::object()).json()["message"], "no weight update is open");
+}
+
+// A stream that has begun, and what becomes of it.
+class Running {
+ public:
+  Running(const TestServer& server, int tokens) : connection_(server.port()) {
+    connection_.send_request("POST", "/generate",
+                             Json{{"input_ids", {5, 1, 77}},
+                                  {"stream", true},
+                                  {"sampling_params", {{"max_new_tokens", tokens}, {"ignore_eos", true}}}}
+                                 .dump());
+    head_ = connection_.read_head();
+    connection_.read_chunk(head_);
+  }
+  Json finish() {
+    while (connection_.read_chunk(head_)) {
+    }
+    return head_.pieces().back()["meta_info"];
+  }
+
+ private:
+  Connection connection_;
+  Response head_;
+};
+
+TEST_F(UpdateRoutes, PauseAndGoOn) {
+  TestServer server(setup());
+  for (const char* mode : {"abort", "retract", "in_place"}) {
+    SCOPED_TRACE(mode);
+    Running running(server, 400);
+    EXPECT_EQ(server.post("/pause_generation", {{"mode", mode}}).json()["status"], "ok");
+    EXPECT_EQ(server.get("/is_paused").json()["is_paused"], true);
+    // A request waits meanwhile.
+    Connection waiting(server.port());
+    waiting.send_request("POST", "/generate",
+                         Json{{"input_ids", {1}}, {"sampling_params", {{"max_new_tokens", 2}}}}.dump());
+    ASSERT_TRUE(TestServer::eventually([&] { return server->engine().metrics().waiting > 0; }));
+    EXPECT_EQ(server.post("/continue_generation", Json::object()).json()["status"], "ok");
+    EXPECT_EQ(waiting.read_response().status, 200);
+    const Json meta = running.finish();
+    EXPECT_EQ(meta["finish_reason"]["type"], std::string(mode) == "abort" ? "abort" : "length") << meta;
+  }
+  EXPECT_EQ(server.post("/pause_generation", {{"mode", "sideways"}}).status, 400);
+  // vLLM: abort refuses new requests until resume, keep queues them.
+  EXPECT_EQ(server.request("POST", "/pause?mode=abort").json()["status"], "paused");
+  EXPECT_EQ(server.post("/generate", {{"input_ids", {1}}}).status, 503);
+  EXPECT_EQ(server.request("POST", "/resume").json()["status"], "resumed");
+  Running running(server, 300);
+  EXPECT_EQ(server.request("POST", "/pause?mode=keep").status, 200);
+  EXPECT_EQ(server.get("/is_paused").json()["is_paused"], true);
+  EXPECT_EQ(server.request("POST", "/resume").status, 200);
+  EXPECT_EQ(running.finish()["finish_reason"]["type"], "length");
+  EXPECT_EQ(server.get("/is_paused").json()["is_paused"], false);
+  EXPECT_EQ(server.request("POST", "/pause?mode=other").status, 400);
+}
+
+TEST_F(UpdateRoutes, SleepAndMemory) {
+  TestServer server(setup());
+  const Json before = logprobs(server);
+  const NewWeights weights(6);
+  for (const char* release : {"/release_memory_occupation", "/sleep?level=1"}) {
+    SCOPED_TRACE(release);
+    const bool vllm = std::string_view(release).starts_with("/sleep");
+    EXPECT_EQ(server.request("POST", release).status, 200);
+    EXPECT_EQ(server.get("/is_sleeping").json()["is_sleeping"], vllm);
+    // The weights are updated while the cache is away, as verl does.
+    EXPECT_EQ(server.post("/resume_memory_occupation", {{"tags", {"weights"}}}).body, "null");
+    EXPECT_EQ(server.request("POST", "/wake_up?tags=weights").json()["status"], vllm ? "sleeping" : "awake");
+    const Response r = server.post("/update_weights_from_disk", {{"model_path", weights.folder}});
+    EXPECT_EQ(r.status, 200) << r.body;
+    if (vllm) {
+      EXPECT_EQ(server.request("POST", "/wake_up").json()["status"], "awake");
+    } else {
+      EXPECT_EQ(server.post("/resume_memory_occupation", {{"tags", {"kv_cache"}}}).body, "null");
+    }
+    EXPECT_EQ(server.get("/is_sleeping").json()["is_sleeping"], false);
+    EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
+  }
+  EXPECT_EQ(server.post("/release_memory_occupation", {{"tags", {"weihgts"}}}).status, 400);
+  EXPECT_EQ(server.request("POST", "/reset_prefix_cache").status, 200);
+  EXPECT_EQ(generate(server)["cached_tokens"], 0);
+}
+
+}  // namespace
+}  // namespace octavo::serve
