@@ -10,6 +10,7 @@
 #include "cli/model_options.h"
 #include "octavo/engine/kv_blocks.h"
 #include "octavo/serve/server.h"
+#include "octavo/serve/update_routes.h"
 
 namespace octavo::cli {
 namespace {
@@ -29,6 +30,9 @@ struct ServeOptions {
   std::optional<std::uint64_t> kv_memory;
   std::optional<double> utilization;
   int shutdown_seconds = 60, parallel = 1;
+  std::string update_policy = "abort";
+  int update_seconds = 300;
+  bool no_updates = false, free_update_memory = false;
   bool unused = false;  // flags of others that ask for what is so anyway
 };
 
@@ -63,9 +67,19 @@ Outcome run(const ServeOptions& o) {
   const std::string names = fmt::format("{}", fmt::join(model.names, ", "));
   const std::string no_chat = model.chat ? "" : fmt::format("no /v1/chat/completions: {}", model.no_chat);
 
+  serve::UpdateRouteOptions updates;
+  OCTAVO_ASSIGN(updates.policy, rollout::find_policy(o.update_policy).context("--update-policy"));
+  updates.manager.update.isa = base.load.isa;
+  updates.manager.update.threads = base.load.threads;
+  updates.manager.timeout = std::chrono::seconds(o.update_seconds);
+  updates.manager.keep_shadow = !o.free_update_memory;
+  serve::AddRoutes more;
+  if (!o.no_updates) {
+    more = [&](serve::RouteTable& table, serve::ServeContext& context) { add_update_routes(table, context, updates); };
+  }
   catch_interrupts();
   OCTAVO_ASSIGN(const std::unique_ptr<serve::Server> server,
-                serve::Server::start(std::move(engine), std::move(model), o.http));
+                serve::Server::start(std::move(engine), std::move(model), o.http, more));
   if (!o.model.common.quiet) {
     fmt::print(stderr, "octavo serve: {}\n", limits);
     if (!no_chat.empty()) fmt::print(stderr, "octavo serve: {}\n", no_chat);
@@ -159,6 +173,28 @@ void add_engine_options(CLI::App& command, ServeOptions& o) {
       ->group("Quantization");
 }
 
+void add_update_options(CLI::App& command, ServeOptions& o) {
+  const char* group = "Weight updates (docs/rollout.md)";
+  command
+      .add_option("--update-policy", o.update_policy,
+                  "requests in flight when new weights come: abort (default), wait, keep (keys and values computed "
+                  "again), in_place")
+      ->option_text("NAME")
+      ->group(group);
+  command.add_option("--update-timeout", o.update_seconds, "an update that nothing comes for so long is aborted (300)")
+      ->check(CLI::Range(1, kMostSeconds))
+      ->option_text("SECONDS")
+      ->group(group);
+  command
+      .add_flag("--free-update-memory", o.free_update_memory,
+                "give the second set of weights back after every update (default: kept)")
+      ->group(group);
+  command
+      .add_flag("--no-weight-updates", o.no_updates,
+                "no routes that change weights, pause, or release memory: for a server that others reach")
+      ->group(group);
+}
+
 // What command lines of vLLM often say, and what is so here in any case.
 void add_tolerated_options(CLI::App& command, ServeOptions& o) {
   const char* group = "Accepted from vLLM, without effect";
@@ -191,6 +227,7 @@ void add_serve(CLI::App& app, Action& action) {
   add_model_options(*command, options->model);
   add_server_options(*command, *options);
   add_engine_options(*command, *options);
+  add_update_options(*command, *options);
   add_tolerated_options(*command, *options);
   add_run_options(*command, options->model.common);
   command->callback([options, &action] { action = [options] { return run(*options); }; });
