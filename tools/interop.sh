@@ -45,7 +45,8 @@ fi
 export PYTHONDONTWRITEBYTECODE=1
 case " $* " in
 *" --sections "* | *" --only "*) ;;
-*) "$venv/bin/python" "$tools/experts.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/experts" ;;
+*) "$venv/bin/python" "$tools/experts.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/experts"
+   "$venv/bin/python" "$tools/serve.py" "$(realpath "$octavo")" ;;
 esac
 exec "$venv/bin/python" "$tools/check.py" --octavo "$(realpath "$octavo")" \
   --work "${OCTAVO_INTEROP_WORK:-$root/build/interop}" "$@"

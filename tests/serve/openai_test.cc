@@ -194,6 +194,7 @@ TEST(Completions, Refusals) {
             "token id 100000 of the prompt is outside the model's vocabulary of 320");
   EXPECT_FALSE(refuse({{"prompt", Json::array()}}).empty());
   EXPECT_FALSE(refuse({{"prompt", {Json::array()}}}).empty());
+  EXPECT_EQ(refuse({{"top_p", 2}}).substr(0, 8), "top_p 2:");
   EXPECT_FALSE(refuse({{"temperature", -1}}).empty());
   EXPECT_FALSE(refuse({{"top_p", 2}}).empty());
   EXPECT_FALSE(refuse({{"n", 0}}).empty());
