@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "octavo/backend/cpu/encode.h"
-#include "octavo/backend/cpu/input_rounding.h"
 #include "octavo/backend/cpu/kernels.h"
 #include "octavo/backend/cpu/kv_cache.h"
+#include "octavo/backend/cpu/linear_inputs.h"
 #include "octavo/backend/cpu/linear_weight.h"
 #include "octavo/backend/cpu/memory.h"
 #include "octavo/base/ceil_div.h"
@@ -71,6 +71,7 @@ class CpuBackend : public backend::Backend {
         kernels_(kernels(options.isa, options.compute == Compute::kBF16)),
         encode_(encode_kernels(options.isa)),
         pool_(options.threads),
+        inputs_(kernels_, encode_, options.compute == Compute::kBF16),
         scratch_(static_cast<std::size_t>(pool_.threads())) {}
 
   std::string describe() const override {
@@ -127,7 +128,6 @@ class CpuBackend : public backend::Backend {
   };
   static constexpr std::uint64_t kAllSplits = ~std::uint64_t{0};
 
-  bool rounds() const { return options_.compute == Compute::kBF16; }
   bool bf16_inputs() const { return kernels_.inputs != InputForm::kF32Pairs; }
   // body(i, worker) for i in [0, count), in threads if count * cost is worth it.
   template <typename Body>
@@ -139,20 +139,9 @@ class CpuBackend : public backend::Backend {
   float* scratch(int worker) { return scratch_[static_cast<std::size_t>(worker)].floats(); }
 
   void linear_into(const CpuActivations& x, std::span<const LinearWeight* const> weights, Matrix out, bool add);
-  // Tokens that are multiplied together, among those of a call, and where their inputs lie.
-  struct InputGroup {
-    std::uint64_t first = 0, tokens = 0;
-    std::uint64_t place = 0;                  // in inputs_, in tokens: whole tiles begin at a multiple of their size
-    std::uint64_t tile_begin = 0, tiles = 0;  // of token_tiles_: tiles + 1 numbers
-  };
-
   LinearArgs part_of(const CpuLinearWeight& weight, float* out, std::uint64_t out_stride) const;
-  std::uint64_t add_group(std::uint64_t tokens, std::uint64_t place);
   template <typename RowOf>
-  void lay_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of);
-  void give_inputs(const CpuLinearWeight& like, const InputGroup& group, LinearArgs& part);
-  void put_input(const float* row, const Segments& segments, const InputGroup& group, std::uint64_t token);
-  std::uint64_t input_stride(const Segments& segments) const;
+  void put_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of);
   void run_linear_parts(std::uint64_t shares_a_thread);
   void split_attention(const AttentionShape& shape);
   AttentionArgs attention_args(const AttentionPart& part, Matrix q, const AttentionShape& shape, std::uint64_t layer,
@@ -162,12 +151,9 @@ class CpuBackend : public backend::Backend {
   const Kernels& kernels_;
   const EncodeKernels& encode_;
   ThreadPool pool_;
-  std::vector<Memory> scratch_;  // one a thread
-  Memory inputs_;                // of Kernels::max_tokens, the inputs of linear layers in tiles
-  Memory input_scales_;          // [max_tokens, scales of a token]
-  std::vector<InputGroup> input_groups_;
-  std::vector<std::uint64_t> token_tiles_;  // of all groups
-  std::vector<LinearArgs> linear_parts_;    // a weight each
+  LinearInputs inputs_;
+  std::vector<Memory> scratch_;           // one a thread
+  std::vector<LinearArgs> linear_parts_;  // a weight each
   std::vector<AttentionPart> attention_parts_;
   std::vector<AttentionPart> divided_parts_;  // parts whose splits were computed apart
   Memory states_;
@@ -204,15 +190,7 @@ Result<std::unique_ptr<LinearWeight>> CpuBackend::create_linear(const backend::L
   OCTAVO_ASSIGN(std::unique_ptr<CpuLinearWeight> weight, CpuLinearWeight::create(spec, options_.compute));
   const Segments& segments = weight->segments();
   OCTAVO_TRY(reserve_scratch(std::max(kernels_.linear_scratch, segments.padded())));
-  const std::uint64_t tokens = ceil_div(kernels_.max_tokens, kernels_.tile_tokens) * kernels_.tile_tokens;
-  const std::uint64_t row = input_stride(segments) * (bf16_inputs() ? sizeof(std::uint16_t) : sizeof(float));
-  if (inputs_.size() < tokens * row) {
-    OCTAVO_ASSIGN(inputs_, Memory::create(tokens, row, "the inputs of a linear layer"));
-  }
-  const std::uint64_t scales = input_scale_count(spec.input, segments) * sizeof(float);
-  if (input_scales_.size() < tokens * scales) {
-    OCTAVO_ASSIGN(input_scales_, Memory::create(tokens, scales, "the input scales of a linear layer"));
-  }
+  OCTAVO_TRY(inputs_.reserve(spec.input, segments));
   return std::unique_ptr<LinearWeight>(std::move(weight));
 }
 
@@ -279,11 +257,10 @@ void CpuBackend::linear_into(const CpuActivations& x, std::span<const LinearWeig
         }
         column += weight->spec().n;
       }
-      input_groups_.clear();
-      token_tiles_.clear();
-      add_group(tokens, 0);
-      lay_inputs(x, form_of(weights[lead]), [&](std::uint64_t t) { return first + t; });
-      for (LinearArgs& part : linear_parts_) give_inputs(form_of(weights[lead]), input_groups_.front(), part);
+      inputs_.clear();
+      const std::size_t group = inputs_.add_group(tokens);
+      put_inputs(x, form_of(weights[lead]), [&](std::uint64_t t) { return first + t; });
+      for (LinearArgs& part : linear_parts_) inputs_.give(form_of(weights[lead]), group, part);
       run_linear_parts(kShares);
     }
   }
@@ -294,26 +271,24 @@ void CpuBackend::linear_experts(const Activations& x, std::span<const std::int32
   // As many rows at a time as the inputs have room for; an expert with more comes several times.
   const auto& from = static_cast<const CpuActivations&>(x);
   for (std::size_t expert = 0, done = 0; expert < experts.size();) {
-    input_groups_.clear();
-    token_tiles_.clear();
+    inputs_.clear();
     linear_parts_.clear();
     std::vector<std::size_t> part_groups;  // of each part
     std::vector<std::uint64_t> sources;    // rows of x
     const CpuLinearWeight* like = nullptr;
-    for (std::uint64_t place = 0; expert < experts.size() && place < kernels_.max_tokens;) {
+    while (expert < experts.size() && inputs_.room() > 0) {
       const backend::ExpertRows& e = experts[expert];
-      const std::uint64_t begin = e.begin + done;
-      const std::uint64_t tokens = std::min(e.end - begin, kernels_.max_tokens - place);
+      const std::uint64_t begin = e.begin + done, tokens = std::min(e.end - begin, inputs_.room());
       if (tokens > 0) {
+        const std::size_t group = inputs_.add_group(tokens);
         float* column = out.data + begin * out.stride;
         for (const LinearWeight* weight : e.weights) {
           linear_parts_.push_back(part_of(static_cast<const CpuLinearWeight&>(*weight), column, out.stride));
-          part_groups.push_back(input_groups_.size());
+          part_groups.push_back(group);
           column += weight->spec().n;
         }
         like = &static_cast<const CpuLinearWeight&>(*e.weights.front());
         for (std::uint64_t i = 0; i < tokens; ++i) sources.push_back(static_cast<std::uint64_t>(rows[begin + i]));
-        place = add_group(tokens, place);
       }
       done += tokens;
       if (e.begin + done == e.end) {
@@ -322,10 +297,8 @@ void CpuBackend::linear_experts(const Activations& x, std::span<const std::int32
       }
     }
     if (like == nullptr) continue;
-    lay_inputs(from, *like, [&](std::uint64_t t) { return sources[t]; });
-    for (std::size_t i = 0; i < linear_parts_.size(); ++i) {
-      give_inputs(*like, input_groups_[part_groups[i]], linear_parts_[i]);
-    }
+    put_inputs(from, *like, [&](std::uint64_t t) { return sources[t]; });
+    for (std::size_t i = 0; i < linear_parts_.size(); ++i) inputs_.give(*like, part_groups[i], linear_parts_[i]);
     // More shares than for one layer, as experts differ in their rows.
     run_linear_parts(4 * kShares);
   }
@@ -339,94 +312,11 @@ LinearArgs CpuBackend::part_of(const CpuLinearWeight& weight, float* out, std::u
   return part;
 }
 
-// Appends a group whose inputs lie at `place`; returns the place after it.
-std::uint64_t CpuBackend::add_group(std::uint64_t tokens, std::uint64_t place) {
-  InputGroup group{.first = input_groups_.empty() ? 0 : input_groups_.back().first + input_groups_.back().tokens,
-                   .tokens = tokens,
-                   .place = place,
-                   .tile_begin = token_tiles_.size(),
-                   .tiles = ceil_div(tokens, kernels_.tile_tokens)};
-  const bool whole = kernels_.inputs == InputForm::kBf16Tiles;
-  for (std::uint64_t i = 0; i <= group.tiles; ++i) {
-    token_tiles_.push_back(whole ? std::min(tokens, i * kernels_.tile_tokens) : tokens * i / group.tiles);
-  }
-  input_groups_.push_back(group);
-  return place + (whole ? group.tiles * kernels_.tile_tokens : tokens);
-}
-
-// Brings the inputs of all groups, rows row_of(token) of x, to the form that `like` reads.
+// The inputs of all groups: rows row_of(token) of x.
 template <typename RowOf>
-void CpuBackend::lay_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of) {
-  const InputRounding& rounding = like.spec().input;
-  const Segments& segments = like.segments();
-  const std::uint64_t scales = input_scale_count(rounding, segments);
-  for_each(
-      input_groups_.back().first + input_groups_.back().tokens, 4 * segments.padded(), [&](std::size_t t, int worker) {
-        float* row = scratch(worker);
-        round_input(rounding, rounds() && !bf16_inputs(), segments, encode_, x.row(row_of(t)), row,
-                    input_scales_.floats() + t * scales);
-        const auto after = std::upper_bound(input_groups_.begin(), input_groups_.end(), t,
-                                            [](std::uint64_t token, const InputGroup& g) { return token < g.first; });
-        put_input(row, segments, *(after - 1), t - (after - 1)->first);
-      });
-}
-
-// Gives a part the inputs of a group.
-void CpuBackend::give_inputs(const CpuLinearWeight& like, const InputGroup& group, LinearArgs& part) {
-  const std::uint64_t scales = input_scale_count(like.spec().input, like.segments());
-  const bool grouped = like.spec().input.kind == InputRounding::Kind::kDynamicGroup;
-  const float* const token_scales = input_scales_.floats() + group.first * scales;
-  part.x_stride = input_stride(like.segments());
-  part.x = inputs_.bytes() + group.place * part.x_stride * (bf16_inputs() ? sizeof(std::uint16_t) : sizeof(float));
-  part.token_tiles = token_tiles_.data() + group.tile_begin;
-  part.tiles = group.tiles;
-  part.x_row_scales = scales != 0 && !grouped ? token_scales : nullptr;
-  part.x_segment_scales = grouped ? token_scales : nullptr;
-}
-
-// A token's inputs to their places in its tile (InputForm).
-void CpuBackend::put_input(const float* row, const Segments& segments, const InputGroup& group, std::uint64_t token) {
-  const std::uint64_t* tiles = token_tiles_.data() + group.tile_begin;
-  const std::uint64_t* tile = std::upper_bound(tiles, tiles + group.tiles + 1, token) - 1;
-  const std::uint64_t first = *tile, count = *(tile + 1) - first;
-  const std::uint64_t padded = segments.padded(), begin_at = (group.place + first) * input_stride(segments);
-  if (kernels_.inputs == InputForm::kF32Pairs) {
-    float* out = inputs_.floats() + begin_at + (token - first) * kPair;
-    for (std::uint64_t k = 0; k < padded; k += kPair, out += count * kPair) std::copy_n(row + k, kPair, out);
-    return;
-  }
-  std::uint16_t words[kMaxSegment];
-  constexpr std::size_t kWord = sizeof *words;
-  if (kernels_.inputs == InputForm::kBf16Pairs) {
-    std::byte* out = inputs_.bytes() + (begin_at + (token - first) * kPair) * kWord;
-    for (std::uint64_t begin = 0; begin < padded; begin += kMaxSegment) {
-      const std::uint64_t run = std::min(kMaxSegment, padded - begin);
-      encode_.f32_to_bf16(row + begin, words, run);
-      for (std::uint64_t k = 0; k < run; k += kPair, out += count * kPair * kWord) {
-        std::memcpy(out, words + k, kPair * kWord);
-      }
-    }
-    return;
-  }
-  std::byte* out = inputs_.bytes() + (begin_at + (token - first) * kTileK) * kWord;
-  for (std::uint64_t s = 0; s < segments.count(); ++s) {
-    const std::uint64_t begin = segments.offsets[s], length = segments.offsets[s + 1] - begin;
-    encode_.f32_to_bf16(row + begin, words, length);
-    std::fill(words + length, words + ceil_div(length, kTileK) * kTileK, std::uint16_t{0});
-    for (std::uint64_t k = 0; k < length; k += kTileK, out += kernels_.tile_tokens * kTileK * kWord) {
-      std::memcpy(out, words + k, kTileK * kWord);
-    }
-  }
-}
-
-// Elements from token to token, of a tile's worth.
-std::uint64_t CpuBackend::input_stride(const Segments& segments) const {
-  if (kernels_.inputs != InputForm::kBf16Tiles) return segments.padded() + kInputSpread;
-  std::uint64_t padded = 0;
-  for (std::uint64_t s = 0; s < segments.count(); ++s) {
-    padded += ceil_div(segments.offsets[s + 1] - segments.offsets[s], kTileK) * kTileK;
-  }
-  return padded + kInputSpread;
+void CpuBackend::put_inputs(const CpuActivations& x, const CpuLinearWeight& like, const RowOf& row_of) {
+  for_each(inputs_.tokens(), 4 * like.segments().padded(),
+           [&](std::size_t t, int worker) { inputs_.put(like, t, x.row(row_of(t)), scratch(worker)); });
 }
 
 // `shares_a_thread`: into how many the panels are divided.
