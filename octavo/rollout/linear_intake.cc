@@ -38,8 +38,14 @@ void store_float(DType dtype, float value, std::byte* at) {
 }  // namespace
 
 LinearIntake::LinearIntake(const model::LinearParameter& parameter, quant::NonFinite nonfinite,
-                           backend::Backend& backend, const cpu::EncodeKernels& kernels, backend::LinearWeight& weight)
-    : parameter_(parameter), nonfinite_(nonfinite), backend_(backend), kernels_(kernels), weight_(weight) {}
+                           backend::Backend& backend, const cpu::EncodeKernels& kernels, backend::LinearWeight& weight,
+                           BandMemory& memory)
+    : parameter_(parameter),
+      nonfinite_(nonfinite),
+      backend_(backend),
+      kernels_(kernels),
+      weight_(weight),
+      memory_(memory) {}
 
 Status LinearIntake::begin(DType dtype) {
   const backend::LinearSpec& spec = parameter_.spec;
@@ -71,7 +77,7 @@ Status LinearIntake::begin(DType dtype) {
     band_rows_ = std::max<std::uint64_t>(kBandBytes / row / block, 1) * block;
     band_rows_ = std::min(band_rows_, spec.n);
   }
-  bands_.emplace(spec.n * row, band_rows_ * row);
+  bands_.emplace(spec.n * row, band_rows_ * row, memory_);
   if (parameter_.encoding) scales_.resize(spec.scale_rows() * spec.scale_cols());
   return {};
 }
@@ -83,13 +89,12 @@ void LinearIntake::write(std::uint64_t offset, std::span<const std::byte> bytes,
       whole.emplace_back(this, std::move(band));
       return;
     }
-    const std::size_t size = band.bytes.size();
-    if (band.owned == nullptr) {
-      band.owned = std::make_unique_for_overwrite<std::byte[]>(size);
-      std::memcpy(band.owned.get(), band.bytes.data(), size);
-    }
     held_ = std::move(band.owned);
-    held_band_ = {held_.get(), size};
+    if (!held_) {
+      held_ = memory_.take(band.bytes.size());
+      std::memcpy(held_.get(), band.bytes.data(), band.bytes.size());
+    }
+    held_band_ = {held_.get(), band.bytes.size()};
     held_parts_.resize(parts());
   });
 }
@@ -109,10 +114,17 @@ Status LinearIntake::take(Band& band, EncodeBuffers& buffers) {
   const std::uint64_t k = parameter_.spec.k;
   const std::uint64_t row = band.index * band_rows_, rows = band.bytes.size() / (k * dtype_bytes(*dtype_));
   std::span<std::byte> values(band.owned.get(), band.bytes.size());
-  if (band.owned == nullptr) {  // the sender's may be unaligned, and rounding changes them
-    buffers.values.resize(band.bytes.size());
-    std::memcpy(buffers.values.data(), band.bytes.data(), band.bytes.size());
-    values = {buffers.values.data(), band.bytes.size()};
+  if (!band.owned) {
+    const bool changed = *dtype_ == DType::kF32 || nonfinite_ == quant::NonFinite::kZero;
+    const bool aligned = reinterpret_cast<std::uintptr_t>(band.bytes.data()) % dtype_bytes(*dtype_) == 0;
+    if (changed || !aligned) {
+      buffers.values.resize(band.bytes.size());
+      std::memcpy(buffers.values.data(), band.bytes.data(), band.bytes.size());
+      values = {buffers.values.data(), band.bytes.size()};
+    } else {
+      // An encoder changes values only where it rounds F32 or zeroes what is not finite.
+      values = {const_cast<std::byte*>(band.bytes.data()), band.bytes.size()};
+    }
   }
   if (!parameter_.encoding) return take_kept(values, row, rows, buffers);
   quant::PieceEncoder encoder(kernels_, encoding_, *dtype_);
@@ -188,7 +200,7 @@ void LinearIntake::finish_shared(float amax) {
   scales_.assign(1, held_parts_.front()->scale(amax));
   held_parts_.clear();
   held_band_ = {};
-  held_.reset();
+  held_ = {};
 }
 
 Status LinearIntake::write_codes(std::uint64_t offset, std::span<const std::byte> bytes) {

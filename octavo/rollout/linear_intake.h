@@ -27,7 +27,7 @@ class LinearIntake {
  public:
   // All must outlive it. `weight` was made with parameter.spec.
   LinearIntake(const model::LinearParameter& parameter, quant::NonFinite nonfinite, backend::Backend& backend,
-               const cpu::EncodeKernels& kernels, backend::LinearWeight& weight);
+               const cpu::EncodeKernels& kernels, backend::LinearWeight& weight, BandMemory& memory);
 
   const model::LinearParameter& parameter() const { return parameter_; }
   backend::LinearWeight& weight() const { return weight_; }
@@ -70,11 +70,12 @@ class LinearIntake {
   backend::Backend& backend_;
   const cpu::EncodeKernels& kernels_;
   backend::LinearWeight& weight_;
+  BandMemory& memory_;
   std::optional<DType> dtype_;
   quant::WeightEncoding encoding_;
   std::uint64_t band_rows_ = 0;
   std::optional<Bands> bands_;
-  std::unique_ptr<std::byte[]> held_;  // of a shared scale: all values
+  BandMemory::Bytes held_;  // of a shared scale: all values
   std::span<std::byte> held_band_;
   std::vector<std::optional<quant::PieceEncoder>> held_parts_;
   std::vector<float> scales_;

@@ -74,8 +74,8 @@ WeightUpdate::WeightUpdate(const model::LoadedModel& model, backend::Backend& ba
       buffers_(static_cast<std::size_t>(options.threads)) {
   const cpu::EncodeKernels& kernels = cpu::encode_kernels(options.isa);
   for (const model::LinearParameter& p : parameters_.linears) {
-    linears_.push_back(
-        std::make_unique<LinearIntake>(p, parameters_.nonfinite, backend, kernels, *p.place.in(shadow.weights_)));
+    linears_.push_back(std::make_unique<LinearIntake>(p, parameters_.nonfinite, backend, kernels,
+                                                      *p.place.in(shadow.weights_), memory_));
   }
 }
 
@@ -364,7 +364,7 @@ void WeightUpdate::hash_tied(TiedBands& tied, DType dtype, std::uint64_t offset,
   if (!tied.bands) {
     const backend::LinearSpec& spec = parameters_.linears.front().spec;
     tied.dtype = dtype;
-    tied.bands.emplace(spec.n * spec.k * dtype_bytes(dtype), kTiedBand);
+    tied.bands.emplace(spec.n * spec.k * dtype_bytes(dtype), kTiedBand, memory_);
     tied.hashes.resize(tied.bands->count());
   }
   held_ -= tied.bands->held();

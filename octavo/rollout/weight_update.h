@@ -144,6 +144,7 @@ class WeightUpdate {
   ShadowWeights& shadow_;
   const std::uint64_t limit_;  // of held_
   const ParameterIndex index_;
+  BandMemory memory_;  // outlives all bands
   std::optional<Error> failed_;
   std::vector<std::unique_ptr<Incoming>> incoming_;
   std::unordered_map<std::string, Id> ids_;            // by canonical name
