@@ -7,6 +7,16 @@
 
 namespace octavo::serve {
 
+void read_distribution(FieldReader& f, engine::SamplingParams& out) {
+  f.read("temperature", out.temperature);
+  f.read("top_p", out.top_p);
+  f.read("top_k", out.top_k);
+  f.read("min_p", out.min_p);
+  f.read("frequency_penalty", out.frequency_penalty);
+  f.read("presence_penalty", out.presence_penalty);
+  f.read("repetition_penalty", out.repetition_penalty);
+}
+
 void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest& out) {
   engine::Request& r = out.base;
   engine::SamplingParams& s = r.sampling;
@@ -34,13 +44,7 @@ void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest&
     }
   }
   f.read("n", r.n);
-  f.read("temperature", s.temperature);
-  f.read("top_p", s.top_p);
-  f.read("top_k", s.top_k);
-  f.read("min_p", s.min_p);
-  f.read("frequency_penalty", s.frequency_penalty);
-  f.read("presence_penalty", s.presence_penalty);
-  f.read("repetition_penalty", s.repetition_penalty);
+  read_distribution(f, s);
   if (const Json* seed = f.get("seed"); seed != nullptr) {
     // Negative seeds are seeds, too.
     if (seed->is_number_unsigned()) {

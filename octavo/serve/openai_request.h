@@ -21,6 +21,9 @@ struct OpenAiRequest {
   std::optional<std::int64_t> truncate_prompt_tokens;  // the last ones; -1: as many as the context takes
 };
 
+// temperature, top_p, top_k, min_p and the three penalties, which SGLang's sampling_params call the same.
+void read_distribution(FieldReader& f, engine::SamplingParams& out);
+
 // Reads the fields of both /v1/completions and /v1/chat/completions. Defaults: the model's generation_config.json, as
 // in vLLM, else the engine's.
 void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest& out);

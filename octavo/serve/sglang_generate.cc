@@ -31,13 +31,7 @@ Status read_sampling(const Json& object, engine::Request& out) {
   out.max_tokens = kDefaultMaxTokens;
   FieldReader f(object, "sampling_params.");
   f.read("max_new_tokens", out.max_tokens);
-  f.read("temperature", s.temperature);
-  f.read("top_p", s.top_p);
-  f.read("top_k", s.top_k);
-  f.read("min_p", s.min_p);
-  f.read("frequency_penalty", s.frequency_penalty);
-  f.read("presence_penalty", s.presence_penalty);
-  f.read("repetition_penalty", s.repetition_penalty);
+  read_distribution(f, s);
   f.read("min_new_tokens", s.min_tokens);
   f.read("n", out.n);
   f.strings("stop", out.stop);

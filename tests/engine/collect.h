@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -93,6 +94,44 @@ class Collector {
   }
 
   std::shared_ptr<State> state_;
+};
+
+// A Collector in another thread's hands, which can be waited for.
+class Waiting {
+ public:
+  explicit Waiting(std::uint64_t n = 1) : collector_(n) {}
+
+  engine::EventSink sink() {
+    return [this, take = collector_.sink()](engine::Event event) {
+      const std::size_t tokens = event.tokens.size();
+      const bool done = event.all_finished;
+      take(std::move(event));
+      const std::lock_guard lock(mutex_);
+      tokens_ += tokens;
+      done_ |= done;
+      changed_.notify_all();
+    };
+  }
+  void wait_for_tokens(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return tokens_ >= count || done_; });
+  }
+  Collected wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return done_; });
+    return collector_.get();
+  }
+  bool done() {
+    const std::lock_guard lock(mutex_);
+    return done_;
+  }
+
+ private:
+  Collector collector_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t tokens_ = 0;
+  bool done_ = false;
 };
 
 }  // namespace octavo::test

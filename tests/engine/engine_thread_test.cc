@@ -18,9 +18,8 @@ using test::Collector;
 using Tokens = std::vector<std::int32_t>;
 
 Request request_for(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t seed = 1) {
-  test::Random random(seed);
   Request out;
-  for (std::size_t i = 0; i < prompt; ++i) out.prompt.push_back(static_cast<std::int32_t>(random.below(128)));
+  out.prompt = test::random_tokens(prompt, seed);
   out.max_tokens = max_tokens;
   out.ignore_eos = true;
   out.sampling.seed = seed;
@@ -34,43 +33,7 @@ std::unique_ptr<Engine> open_engine() {
   return std::move(Engine::create(test::open_tiny(runner), options)).value();
 }
 
-// A sink that counts tokens and can be waited for.
-class Waiting {
- public:
-  explicit Waiting(std::uint64_t n = 1) : collector_(n) {}
-
-  EventSink sink() {
-    return [this, take = collector_.sink()](Event event) {
-      const std::size_t tokens = event.tokens.size();
-      const bool done = event.all_finished;
-      take(std::move(event));
-      const std::lock_guard lock(mutex_);
-      tokens_ += tokens;
-      done_ |= done;
-      changed_.notify_all();
-    };
-  }
-  void wait_for_tokens(std::size_t count) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return tokens_ >= count || done_; });
-  }
-  test::Collected wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return done_; });
-    return collector_.get();
-  }
-  bool done() {
-    const std::lock_guard lock(mutex_);
-    return done_;
-  }
-
- private:
-  Collector collector_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::size_t tokens_ = 0;
-  bool done_ = false;
-};
+using test::Waiting;
 
 RequestId submit(EngineThread& engine, const Request& request, Waiting& to) {
   Result<RequestId> id = engine.submit(request, to.sink());

@@ -9,15 +9,8 @@
 namespace octavo::engine {
 namespace {
 
+using test::random_tokens;
 using Tokens = std::vector<std::int32_t>;
-
-// ASCII: a prompt that ends in half a character would lend its end to the output.
-Tokens random_tokens(std::size_t count, std::uint64_t seed = 1) {
-  test::Random random(seed);
-  Tokens out(count);
-  for (std::int32_t& token : out) token = static_cast<std::int32_t>(random.below(128));
-  return out;
-}
 
 GenerateRequest request_for(Tokens prompt, std::uint64_t max_tokens = 24) {
   GenerateRequest out;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "octavo/engine/runner.h"
+#include "tests/support/random_tensor.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_decoder.h"
 #include "tests/support/tiny_tokenizer.h"
@@ -15,6 +16,14 @@ namespace octavo::test {
 inline CheckpointBuilder tiny_chat_model(TinyDecoder model = {}) {
   CheckpointBuilder out = tiny_decoder(model);
   add_tiny_tokenizer(out);
+  return out;
+}
+
+// A prompt. ASCII: one that ends in half a character would lend its end to the output.
+inline std::vector<std::int32_t> random_tokens(std::size_t count, std::uint64_t seed = 1) {
+  Random random(seed);
+  std::vector<std::int32_t> out(count);
+  for (std::int32_t& token : out) token = static_cast<std::int32_t>(random.below(128));
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "octavo/base/memory.h"
 #include "octavo/base/text.h"
 #include "octavo/checkpoint/safetensors.h"
 #include "octavo/fp8/codec.h"
@@ -285,18 +286,6 @@ TEST(Fp8Head, MemoryIsAskedFor) {
   }
 }
 
-// "VmHWM:     1234 kB" of this process, in bytes; 0 when the system does not say.
-std::uint64_t peak_memory_now() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    if (word != "VmHWM:") continue;
-    std::uint64_t kilobytes = 0;
-    status >> kilobytes;
-    return kilobytes * 1024;
-  }
-  return 0;
-}
-
 // A sparse file whose embedding is 128 MiB: beside the weights there are only pieces of it.
 TEST(Fp8Head, PeakMemoryIsTheWeights) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -327,7 +316,7 @@ TEST(Fp8Head, PeakMemoryIsTheWeights) {
         reset << "5" << std::flush;
         if (!reset) GTEST_SKIP() << "/proc/self/clear_refs cannot be written";
       }
-      const std::uint64_t before = peak_memory_now();
+      const std::uint64_t before = peak_memory();
       LoadOptions options;
       options.head = HeadMode::kFp8;
       options.isa = detect_isa();
@@ -337,7 +326,7 @@ TEST(Fp8Head, PeakMemoryIsTheWeights) {
       const auto loaded = load_model(source, *backend, options);
       ASSERT_TRUE(loaded.ok()) << loaded.error().message;
       constexpr std::uint64_t kSlack = 8u << 20;  // stacks, huge pages at the ends of buffers
-      EXPECT_LE(peak_memory_now(),
+      EXPECT_LE(peak_memory(),
                 before + loaded->report.resident_bytes() + quant::online_window(options.threads) + kSlack)
           << (tied ? "tied" : "untied") << (online ? ", online" : "");
     }

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <mutex>
 
+#include "octavo/base/memory.h"
 #include "octavo/checkpoint/quantization.h"
 #include "octavo/quant/cut_range.h"
 #include "octavo/quant/selection.h"
@@ -357,18 +358,6 @@ class NullSink final : public TensorSink {
  public:
   Status write(std::uint32_t, std::uint64_t, std::span<const std::byte>) override { return {}; }
 };
-
-// "VmHWM:     1234 kB" of this process, in bytes; 0 when the system does not say.
-std::uint64_t peak_memory() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    if (word != "VmHWM:") continue;
-    std::uint64_t kilobytes = 0;
-    status >> kilobytes;
-    return kilobytes * 1024;
-  }
-  return 0;
-}
 
 // A sparse file of one weight and one kept tensor of 128 MiB each: beside the sink there is only the window.
 TEST(Online, PeakMemoryIsTheWindow) {

@@ -24,55 +24,19 @@ using engine::EngineThread;
 using engine::InFlight;
 using test::BuiltTensor;
 using test::TempDir;
+using test::Waiting;
 
 constexpr int kVersions = 3;
 
 engine::Request request_for(std::size_t prompt, std::uint64_t max_tokens, std::uint64_t seed) {
-  test::Random random(seed);
   engine::Request out;
-  for (std::size_t i = 0; i < prompt; ++i) out.prompt.push_back(static_cast<std::int32_t>(random.below(128)));
+  out.prompt = test::random_tokens(prompt, seed);
   out.max_tokens = max_tokens;
   out.ignore_eos = true;
   out.sampling.seed = seed;
   out.logprobs = 0;
   return out;
 }
-
-class Waiting {
- public:
-  engine::EventSink sink() {
-    return [this, take = collector_.sink()](engine::Event event) {
-      const bool done = event.all_finished;
-      const std::size_t tokens = event.tokens.size();
-      take(std::move(event));
-      const std::lock_guard lock(mutex_);
-      tokens_ += tokens;
-      done_ |= done;
-      changed_.notify_all();
-    };
-  }
-  void wait_for_tokens(std::size_t count) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return tokens_ >= count || done_; });
-  }
-  test::Collected wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return done_; });
-    return collector_.get();
-  }
-
-  bool done() {
-    const std::lock_guard lock(mutex_);
-    return done_;
-  }
-
- private:
-  test::Collector collector_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::size_t tokens_ = 0;
-  bool done_ = false;
-};
 
 // Folders of the same shape with other weights.
 class UpdateManagerTest : public ::testing::Test {

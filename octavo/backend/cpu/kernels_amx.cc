@@ -8,12 +8,13 @@
 #if defined(__x86_64__)
 
 #include "octavo/backend/cpu/lines_avx512_bf16.h"
+#include "octavo/backend/cpu/tile_config.h"
 
 namespace octavo::cpu::amx {
 namespace {
 
-using impl::kCacheLine;
 using F = V::F;
+using impl::kAhead;
 
 constexpr std::uint64_t kTileTokens = 16, kTileOutputs = 16, kTilePairs = kTileK / kPair;
 constexpr std::uint64_t kTileElements = kTileTokens * kTileK;  // of inputs; 1 KiB, as every tile
@@ -25,15 +26,8 @@ constexpr int kFewTokens = 6;
 // Tokens of a call: decoding a panel is spread over them.
 constexpr std::uint64_t kMaxTokens = 512;
 
-// How far ahead of use weights are asked for, in bytes: one stream, so more than where several run side by side.
-constexpr std::uint64_t kAhead = 2048;
-
 template <typename Line>
 constexpr std::uint64_t kLineBytes = kPair* kPanel* Line::kBytes;
-
-void prefetch_line(const std::byte* line, std::uint64_t bytes) {
-  for (std::uint64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(line + at);
-}
 
 // totals += sums * the scales of a segment.
 void add_scaled(const LinearArgs& a, std::uint64_t segment, std::uint64_t token, const F (&scales)[2],
@@ -46,15 +40,6 @@ void add_scaled(const LinearArgs& a, std::uint64_t segment, std::uint64_t token,
   }
   totals[0] = V::fma(sums[0], both[0], totals[0]);
   totals[1] = V::fma(sums[1], both[1], totals[1]);
-}
-
-void load_scales(const LinearArgs& a, std::uint64_t panel, std::uint64_t segment, F (&scales)[2]) {
-  scales[0] = scales[1] = V::set(1);
-  if (a.segment_scales == nullptr) return;
-  const float* from = a.segment_scales + (panel * a.segments + segment) * a.segment_scale_width;
-  const bool one = a.segment_scale_width == 1;
-  scales[0] = one ? V::set(*from) : V::load(from);
-  scales[1] = one ? scales[0] : V::load(from + V::kLanes);
 }
 
 std::uint64_t segment_pairs(const LinearArgs& a, std::uint64_t segment) {
@@ -75,7 +60,7 @@ template <typename Line, int kTokens, int kCount>
 #pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
       const std::byte* line = lines[p] + i * kLineBytes<Line>;
-      prefetch_line(line + ahead, kLineBytes<Line>);
+      impl::prefetch<V>(line + ahead, kLineBytes<Line>);
       __m512i w[2];
       Line::load(line, a, w);
       const F w_even[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(w[0], 16)),
@@ -130,7 +115,7 @@ void add_panels(const LinearArgs& a, std::uint64_t panel) {
 #pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
       F scales[2];
-      load_scales(a, panel + static_cast<std::uint64_t>(p), s, scales);
+      impl::load_scales<V>(a, panel + static_cast<std::uint64_t>(p), 0, s, scales);
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
         Line::end(sums[t][p]);
@@ -171,7 +156,7 @@ template <typename Line>
                                                std::uint64_t ahead, std::uint16_t* out) {
   std::uint64_t i = 0;
   for (; i < pairs; ++i, line += kLineBytes<Line>) {
-    prefetch_line(line + ahead, kLineBytes<Line>);
+    impl::prefetch<V>(line + ahead, kLineBytes<Line>);
     __m512i w[2];
     Line::load(line, a, w);
     _mm512_store_si512(out + i * kTileK, w[0]);
@@ -232,7 +217,7 @@ template <typename Line>
                                             std::uint64_t end) {
   if (begin >= end) return;
   F scales[2];
-  load_scales(a, p.panel, p.segment, scales);
+  impl::load_scales<V>(a, p.panel, 0, p.segment, scales);
   for (std::uint64_t t = begin; t < end; ++t) {
     const float* from = p.sums + t / kTileTokens * 2 * kTileFloats + t % kTileTokens * kTileOutputs;
     F sums[2] = {V::load(from), V::load(from + kTileFloats)};
@@ -382,14 +367,6 @@ void many(const LinearArgs& a, std::uint64_t panel_begin, std::uint64_t panel_en
     }
   }
 }
-
-// The operand of ldtilecfg.
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
 
 [[gnu::noinline]] void run(const LinearArgs& a, std::uint64_t panel_begin, std::uint64_t panel_end, float* scratch) {
   const std::uint64_t tokens = a.token_tiles[a.tiles];

@@ -2,18 +2,12 @@
 #if defined(__x86_64__)
 
 #include "octavo/backend/cpu/limits_avx512.h"
+#include "octavo/backend/cpu/tile_config.h"
 
 namespace octavo::cpu::amx {
 namespace {
 
 constexpr std::size_t kSums = 4, kRows = 16, kColumns = 16, kElements = 32;  // of a tile; of K in a product
-
-// The operand of ldtilecfg.
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
 
 float run_tiles(std::uint64_t rounds, float seed) {
   alignas(64) float tile[kRows * kColumns];

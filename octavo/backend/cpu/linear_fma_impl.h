@@ -106,7 +106,7 @@ void decode_block(const LinearArgs& a, const Block& block, float* out) {
   const uint64_t begin = a.segment_begins[block.first_segment], end = a.segment_begins[block.end_segment];
   const std::byte* line = a.weight + block.panel * a.panel_bytes + begin / kPair * Math::kLineBytes;
   for (uint64_t k = begin; k < end; k += kPair, line += Math::kLineBytes, out += kPair * kPanel) {
-    for (uint64_t at = 0; at < Math::kLineBytes; at += kCacheLine) __builtin_prefetch(line + kAhead + at);
+    prefetch<V>(line + kAhead, Math::kLineBytes);
     for (uint64_t g = 0; g < kGroups<V>; ++g) {
       typename V::F even[2], odd[2];
       Line::load(line + g * Math::kGroupBytes, a.table, even, odd);

@@ -30,6 +30,23 @@ inline constexpr uint64_t kMaxTokens = 256;
 // How far ahead of use a stream of weights is asked for, in bytes.
 inline constexpr uint64_t kAhead = 2048, kCacheLine = 64;
 
+template <typename V>
+[[gnu::always_inline]] inline void prefetch(const std::byte* data, uint64_t bytes) {
+  for (uint64_t at = 0; at < bytes; at += kCacheLine) __builtin_prefetch(data + at);
+}
+
+// A segment's scales of 2 * kLanes outputs, from `column` of a panel on.
+template <typename V>
+[[gnu::always_inline]] inline void load_scales(const LinearArgs& a, uint64_t panel, uint64_t column, uint64_t segment,
+                                               typename V::F (&scales)[2]) {
+  scales[0] = scales[1] = V::set(1);
+  if (a.segment_scales == nullptr) return;
+  const float* from = a.segment_scales + (panel * a.segments + segment) * a.segment_scale_width;
+  const bool one = a.segment_scale_width == 1;
+  scales[0] = one ? V::set(*from) : V::load(from + column);
+  scales[1] = one ? scales[0] : V::load(from + column + V::kLanes);
+}
+
 // Where a group's outputs are.
 template <typename V>
 struct Group {
@@ -43,13 +60,14 @@ template <typename Math, bool kStream, int kTokens, int kCount>
 [[gnu::always_inline]] inline void tile(const LinearArgs& a, const typename Math::X* x,
                                         const std::byte* const (&w)[kCount], uint64_t pairs,
                                         typename Math::V::F (&sums)[kTokens][kCount][2]) {
+  using V = typename Math::V;
   for (uint64_t i = 0; i < pairs; ++i) {
     const typename Math::X* tokens = x + i * kTokens * kPair;
 #pragma GCC unroll 8
     for (int g = 0; g < kCount; ++g) {
       const std::byte* line = w[g] + i * Math::kLineBytes;
       if constexpr (kStream) {
-        for (uint64_t at = 0; at < Math::kGroupBytes; at += kCacheLine) __builtin_prefetch(line + kAhead + at);
+        prefetch<V>(line + kAhead, Math::kGroupBytes);
       }
       const typename Math::Weights weights = Math::load(line, a);
 #pragma GCC unroll 16
@@ -72,13 +90,8 @@ template <typename Math, bool kStream, int kTokens, int kCount>
 #pragma GCC unroll 8
   for (int g = 0; g < kCount; ++g) {
     const Group<V> group(first_group + static_cast<uint64_t>(g));
-    F scales[2] = {V::set(1), V::set(1)};
-    if (a.segment_scales != nullptr) {
-      const float* from = a.segment_scales + (group.panel * a.segments + segment) * a.segment_scale_width;
-      const bool one = a.segment_scale_width == 1;
-      scales[0] = one ? V::set(*from) : V::load(from + group.column);
-      scales[1] = one ? scales[0] : V::load(from + group.column + V::kLanes);
-    }
+    F scales[2];
+    load_scales<V>(a, group.panel, group.column, segment, scales);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       Math::end(sums[t][g]);
