@@ -38,6 +38,14 @@ struct LineFp8 {
     sums[1] = _mm512_permutex2var_ps(sums[0], high, sums[1]);
     sums[0] = first;
   }
+  // The order of outputs to that of lanes: what end() undoes.
+  static void begin(V::F (&values)[2]) {
+    const __m512i low = _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(4));
+    const V::F first = _mm512_permutex2var_ps(values[0], low, values[1]);
+    values[1] = _mm512_permutex2var_ps(values[0], high, values[1]);
+    values[0] = first;
+  }
 };
 
 struct LineBf16 {
@@ -47,6 +55,7 @@ struct LineBf16 {
     pairs[1] = _mm512_loadu_si512(line + 64);
   }
   static void end(V::F (&)[2]) {}
+  static void begin(V::F (&)[2]) {}
 };
 
 // Calls body.operator()<Line>() for the weight's elements.
