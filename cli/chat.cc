@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "cli/flag_words.h"
 #include "cli/line_editor.h"
 #include "cli/model_options.h"
 #include "cli/sampling_options.h"
@@ -95,10 +96,10 @@ class Conversation {
     }
     const CatchInterrupt interrupt;
     request_.cancelled = [] { return interrupted != 0; };
-    return engine::generate(runner_, request_, [](std::uint64_t, std::string_view piece) {
+    return in_flags(engine::generate(runner_, request_, [](std::uint64_t, std::string_view piece) {
       std::fwrite(piece.data(), 1, piece.size(), stdout);
       std::fflush(stdout);
-    });
+    }));
   }
 
   engine::Runner& runner_;

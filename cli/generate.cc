@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "cli/command.h"
+#include "cli/flag_words.h"
 #include "cli/model_options.h"
 #include "cli/sampling_options.h"
 #include "octavo/base/text.h"
@@ -157,11 +158,11 @@ Outcome run(const GenerateOptions& o) {
   const bool text = !o.model.common.json;
   const bool stream = text && o.n == 1;
   OCTAVO_ASSIGN(const engine::GenerateResult result,
-                engine::generate(runner, request, [&](std::uint64_t, std::string_view piece) {
+                in_flags(engine::generate(runner, request, [&](std::uint64_t, std::string_view piece) {
                   if (!stream) return;
                   std::fwrite(piece.data(), 1, piece.size(), stdout);
                   std::fflush(stdout);
-                }));
+                })));
   std::string human = stream ? "\n" : "";
   for (std::size_t i = 0; i < result.completions.size(); ++i) {
     const engine::Completion& c = result.completions[i];

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/flag_words.h"
 #include "octavo/text/utf8.h"
 
 namespace octavo::cli {
@@ -54,7 +55,7 @@ Result<engine::SamplingParams> sampling_params(const SamplingOptions& o, const m
   choose(out.min_p, o.min_p, defaults.min_p);
   choose(out.repetition_penalty, o.repetition_penalty, defaults.repetition_penalty);
   out.seed = o.seed;
-  OCTAVO_TRY(engine::check_sampling(out));
+  OCTAVO_TRY(in_flags(engine::check_sampling(out)));
   for (const std::string& stop : o.stop) {
     if (stop.empty()) return usage_error("--stop: an empty text would end the output before it begins");
     OCTAVO_TRY(check_utf8(stop, "--stop"));

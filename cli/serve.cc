@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cli/command.h"
+#include "cli/flag_words.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "octavo/engine/kv_blocks.h"
@@ -61,7 +62,7 @@ Outcome run(const ServeOptions& o) {
   wanted.gpu_memory_utilization = o.utilization;
   OCTAVO_ASSIGN(engine::RunnerFolder folder, read_model_folder(o.model, "serve"));
   OCTAVO_ASSIGN(serve::ServedModel model, serve::served_model(folder, o.model.model, o.names, o.chat_template));
-  OCTAVO_ASSIGN(std::unique_ptr<engine::Engine> engine, open_engine(o, std::move(folder), wanted, base));
+  OCTAVO_ASSIGN(std::unique_ptr<engine::Engine> engine, in_flags(open_engine(o, std::move(folder), wanted, base)));
   model.description = engine->runner().describe();
   const std::string limits = limits_text(*engine);
   const std::string names = fmt::format("{}", fmt::join(model.names, ", "));

@@ -24,7 +24,7 @@ Status check_ids(std::span<const std::int32_t> ids, std::uint64_t vocab, std::st
 
 Status check_top(std::int64_t top, int most, std::string_view name) {
   if (top < 0) return usage_error("{} {}: must be 0 or more", name, top);
-  if (most >= 0 && top > most) return usage_error("{} {}: more than --max-logprobs, {}", name, top, most);
+  if (most >= 0 && top > most) return usage_error("{} {}: more than max_logprobs, {}", name, top, most);
   return {};
 }
 
@@ -80,11 +80,11 @@ Result<std::unique_ptr<Engine>> Engine::open(RunnerFolder folder, const RunnerOp
 Result<std::unique_ptr<Engine>> Engine::create(Runner runner, const EngineOptions& options) {
   OCTAVO_TRY(check_engine_options(options));
   if (options.max_num_batched_tokens > runner.step_tokens) {
-    return failure("--max-num-batched-tokens {}: the model was opened for steps of {} tokens",
+    return failure("max_num_batched_tokens {}: the model was opened for steps of {} tokens",
                    options.max_num_batched_tokens, runner.step_tokens);
   }
   if (options.max_model_len > runner.context) {
-    return failure("--max-model-len {}: the model was opened for {}", options.max_model_len, runner.context);
+    return failure("max_model_len {}: the model was opened for {}", options.max_model_len, runner.context);
   }
   if (options.max_model_len != 0) runner.context = options.max_model_len;
   const std::uint64_t room = runner.cache->shape().blocks * kKvBlockTokens;
@@ -147,7 +147,7 @@ Result<PreparedRequest> Engine::prepare(Request r, EventSink sink) const {
                {static_cast<std::uint32_t>(s.options.seed), static_cast<std::uint32_t>(s.options.seed >> 32)});
     own.sampling.seed = std::uint64_t{drawn[0]} << 32 | drawn[1];
   }
-  p.logprobs_mode = samples_raw(own.sampling) ? LogprobsMode::kRaw : own.logprobs_mode;
+  p.logprobs_mode = reports_raw(own.sampling, own.logprobs_mode) ? LogprobsMode::kRaw : own.logprobs_mode;
   if (own.prompt_logprobs) {
     p.next_scored = std::max<std::uint64_t>(own.prompt_logprobs->start, 1);
     p.prompt_logprobs = PromptLogprobs{.start = p.next_scored, .entries = {}};

@@ -11,20 +11,20 @@
 namespace octavo::engine {
 
 Status check_engine_options(const EngineOptions& o) {
-  if (o.max_num_seqs == 0) return usage_error("--max-num-seqs 0: must be 1 or more");
+  if (o.max_num_seqs == 0) return usage_error("max_num_seqs 0: must be 1 or more");
   if (o.max_num_batched_tokens < o.max_num_seqs) {
-    return usage_error("--max-num-batched-tokens {}: must be at least --max-num-seqs, {}: a step has a token of each",
+    return usage_error("max_num_batched_tokens {}: must be at least max_num_seqs, {}: a step has a token of each",
                        o.max_num_batched_tokens, o.max_num_seqs);
   }
   if (o.kv_memory && o.gpu_memory_utilization) {
-    return usage_error("--kv-memory and --gpu-memory-utilization say the same: give one of them");
+    return usage_error("kv_memory and gpu_memory_utilization say the same: give one of them");
   }
   if (const double share = o.gpu_memory_utilization.value_or(1); !(share > 0 && share <= 1)) {
-    return usage_error("--gpu-memory-utilization {}: must be above 0 and at most 1", share);
+    return usage_error("gpu_memory_utilization {}: must be above 0 and at most 1", share);
   }
   if (o.max_overtakes == 0) return usage_error("max_overtakes 0: must be 1 or more");
   if (o.sampling_threads < 0) return usage_error("sampling_threads {}: must be 0 or more", o.sampling_threads);
-  if (o.max_logprobs < -1) return usage_error("--max-logprobs {}: must be 0 or more, or -1 for all", o.max_logprobs);
+  if (o.max_logprobs < -1) return usage_error("max_logprobs {}: must be 0 or more, or -1 for all", o.max_logprobs);
   return {};
 }
 
@@ -42,16 +42,16 @@ Result<std::uint64_t> kv_blocks_that_fit(const EngineOptions& o, std::uint64_t c
   const auto part = share >= 1 ? free_bytes : static_cast<std::uint64_t>(static_cast<double>(free_bytes) * share);
   const std::uint64_t bytes = o.kv_memory.value_or(part);
   if (bytes > free_bytes) {
-    return failure("--kv-memory {}: only {} are free after the weights", human_bytes(bytes), human_bytes(free_bytes));
+    return failure("kv_memory {}: only {} are free after the weights", human_bytes(bytes), human_bytes(free_bytes));
   }
   const std::uint64_t one = kv_blocks_for(context);
   const std::uint64_t blocks = bytes / block_bytes;
   if (blocks < one) {
     const std::string why = o.kv_memory
-                                ? "--kv-memory gives"
-                                : fmt::format("--gpu-memory-utilization {} of the {} that the weights leave gives",
-                                              share, human_bytes(free_bytes));
-    const std::string lower = blocks > 0 ? fmt::format("lower --max-model-len to {} or ", blocks * kKvBlockTokens) : "";
+                                ? "kv_memory gives"
+                                : fmt::format("gpu_memory_utilization {} of the {} that the weights leave gives", share,
+                                              human_bytes(free_bytes));
+    const std::string lower = blocks > 0 ? fmt::format("lower max_model_len to {} or ", blocks * kKvBlockTokens) : "";
     return failure("a sequence of {} tokens needs {} of KV cache, but {} {}: {}raise {}", context,
                    human_bytes(one * block_bytes), why, human_bytes(bytes), lower, o.kv_memory ? "it" : "the share");
   }

@@ -70,7 +70,7 @@ class Generation {
 Status Generation::check() const {
   const GenerateRequest& r = request_;
   OCTAVO_TRY(check_sampling(r.sampling));
-  if (r.n == 0) return usage_error("--n 0: must be 1 or more");
+  if (r.n == 0) return usage_error("n 0: must be 1 or more");
   if (r.prompt.empty()) return failure("the prompt is empty: a model needs at least one token to go on from");
   const std::uint64_t vocab = runner_.config().vocab;
   for (const std::int32_t token : r.prompt) {
@@ -86,8 +86,8 @@ Status Generation::check() const {
     return failure("{} continuations at once are more than the {} this run was made for", r.n, runner_.step_tokens);
   }
   const bool empty_stop = std::any_of(r.stop.begin(), r.stop.end(), [](const auto& text) { return text.empty(); });
-  if (empty_stop) return usage_error("--stop: an empty text would end the output before it begins");
-  if (!r.stop.empty() && !runner_.tokenizer) return failure("--stop needs a tokenizer, and the model has none");
+  if (empty_stop) return usage_error("stop: an empty text would end the output before it begins");
+  if (!r.stop.empty() && !runner_.tokenizer) return failure("stop needs a tokenizer, and the model has none");
   const std::uint64_t needed = cache_tokens(r.prompt.size(), r.prompt.size() + limit_, r.n);
   const std::uint64_t has = pool_.free() * kKvBlockTokens;
   if (needed > has) {

@@ -104,30 +104,32 @@ void keep_top_p(std::span<const float> logits, double p, const Weight& weight, s
 Status check_sampling(const SamplingParams& p) {
   // Negated, so that NaN is refused too.
   if (!(p.temperature >= 0 && std::isfinite(p.temperature))) {
-    return usage_error("--temperature {}: must be 0 or more", p.temperature);
+    return usage_error("temperature {}: must be 0 or more", p.temperature);
   }
-  if (p.top_k < -1) return usage_error("--top-k {}: must be 1 or more, or 0 for all", p.top_k);
-  if (!(p.top_p > 0 && p.top_p <= 1)) return usage_error("--top-p {}: must be above 0 and at most 1", p.top_p);
-  if (!(p.min_p >= 0 && p.min_p <= 1)) return usage_error("--min-p {}: must be from 0 to 1", p.min_p);
+  if (p.top_k < -1) return usage_error("top_k {}: must be 1 or more, or 0 for all", p.top_k);
+  if (!(p.top_p > 0 && p.top_p <= 1)) return usage_error("top_p {}: must be above 0 and at most 1", p.top_p);
+  if (!(p.min_p >= 0 && p.min_p <= 1)) return usage_error("min_p {}: must be from 0 to 1", p.min_p);
   if (!(p.repetition_penalty > 0 && std::isfinite(p.repetition_penalty))) {
-    return usage_error("--repetition-penalty {}: must be above 0", p.repetition_penalty);
+    return usage_error("repetition_penalty {}: must be above 0", p.repetition_penalty);
   }
   for (const auto& [name, value] :
        {std::pair{"frequency", p.frequency_penalty}, std::pair{"presence", p.presence_penalty}}) {
-    if (!(value >= -2 && value <= 2)) return usage_error("--{}-penalty {}: must be from -2 to 2", name, value);
+    if (!(value >= -2 && value <= 2)) return usage_error("{}_penalty {}: must be from -2 to 2", name, value);
   }
   for (const auto& [id, bias] : p.logit_bias) {
     if (!(bias >= -100 && bias <= 100))
-      return usage_error("logit bias {} of token {}: must be from -100 to 100", bias, id);
+      return usage_error("logit_bias {} of token {}: must be from -100 to 100", bias, id);
   }
   return {};
 }
 
-bool samples_raw(const SamplingParams& p) {
-  const bool greedy = p.temperature < kGreedyTemperature;
-  const bool cut = !greedy && (p.temperature != 1 || p.top_k > 0 || p.top_p < 1 || p.min_p > 0);
+bool reports_raw(const SamplingParams& p, LogprobsMode mode) {
+  if (mode == LogprobsMode::kRaw) return true;
   const bool penalized = p.repetition_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0;
-  return !cut && !penalized && p.logit_bias.empty() && p.min_tokens == 0;
+  if (penalized || !p.logit_bias.empty() || p.min_tokens != 0) return false;
+  if (p.temperature < kGreedyTemperature) return true;
+  const bool cut = p.top_k > 0 || p.top_p < 1 || p.min_p > 0;
+  return p.temperature == 1 && (mode == LogprobsMode::kTempered || !cut);
 }
 
 void set_chosen_logprob(Sample& sample, float logprob, std::int32_t rank) {
@@ -275,17 +277,27 @@ std::int32_t Sampler::draw(std::span<const float> logits, float largest_score, s
   return last;  // the last possible one where rounding left `at` beyond the sum
 }
 
-// Of the tokens that draw() left; at temperature 0, which draws nothing, of all.
+// Of all tokens that are not masked. `largest`: of the scores.
+void Sampler::report_tempered(std::span<const float> scores, float largest, std::size_t top, Sample& sample) {
+  const double temperature = params_.temperature < kGreedyTemperature ? 1 : params_.temperature;
+  const auto relative = [&](float score) {
+    return (static_cast<double>(score) - static_cast<double>(largest)) / temperature;
+  };
+  double sum = 0;
+  for (const float score : scores) sum += std::exp(relative(score));
+  const double normalizer = std::log(sum);
+  const auto logprob = [&](std::int32_t id) {
+    return static_cast<float>(relative(scores[static_cast<std::size_t>(id)]) - normalizer);
+  };
+  sample.chosen.logprob = logprob(sample.chosen.token);
+  sample.chosen.rank = rank_of(scores, sample.chosen.token);
+  sample.top = most_likely(scores, top, 0);
+  for (TokenLogprob& entry : sample.top) entry.logprob = logprob(entry.token);
+  std::erase_if(sample.top, [](const TokenLogprob& entry) { return std::isinf(entry.logprob); });
+}
+
+// Of the tokens that draw() left.
 void Sampler::report_processed(std::span<const float> scores, std::size_t top, Sample& sample) {
-  if (params_.temperature < kGreedyTemperature) {
-    const double normalizer = log_sum_exp(scores);
-    const double score = scores[static_cast<std::size_t>(sample.chosen.token)];
-    sample.chosen.logprob = static_cast<float>(score - normalizer);
-    sample.chosen.rank = rank_of(scores, sample.chosen.token);
-    sample.top = most_likely(scores, top, normalizer);
-    std::erase_if(sample.top, [](const TokenLogprob& entry) { return std::isinf(entry.logprob); });
-    return;
-  }
   const double normalizer = std::log(work_->total);
   const auto score = [&](std::int32_t id) { return scores[static_cast<std::size_t>(id)]; };
   const auto report = [&](std::int32_t id) {
@@ -317,7 +329,9 @@ Result<Sample> Sampler::sample(std::span<const float> logits, std::span<const st
   Sample sample;
   const bool greedy = params_.temperature < kGreedyTemperature;
   sample.chosen.token = greedy ? first_of(scores, best) : draw(scores, best, index);
-  if (top >= 0 && mode == LogprobsMode::kProcessed) {
+  if (top >= 0 && (mode == LogprobsMode::kTempered || (mode == LogprobsMode::kProcessed && greedy))) {
+    report_tempered(scores, best, static_cast<std::size_t>(top), sample);
+  } else if (top >= 0 && mode == LogprobsMode::kProcessed) {
     report_processed(scores, static_cast<std::size_t>(top), sample);
   } else if (top >= 0) {
     const double normalizer = log_sum_exp(logits);

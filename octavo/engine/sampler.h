@@ -32,17 +32,19 @@ struct SamplingParams {
 };
 inline constexpr double kGreedyTemperature = 1e-5;
 
-// A usage error that names the option and the value.
-Status check_sampling(const SamplingParams& params);
-// Whether a token is drawn from (or, at temperature 0, is the most likely of) the model's own distribution: nothing is
-// penalized, biased, masked or cut, and the temperature is 0 or 1.
-bool samples_raw(const SamplingParams& params);
-
 // Of which distribution logprobs and ranks are reported.
 enum class LogprobsMode : std::uint8_t {
   kRaw,        // the model's own: log softmax of its logits
-  kProcessed,  // the one the token is drawn from; at temperature 0, of the logits whose largest is taken
+  kTempered,   // log softmax of logits / temperature with penalties, bias and masks in them, before min-p, top-k and
+               // top-p; at temperature 0 of the logits whose largest is taken. What SGLang reports
+  kProcessed,  // the one the token is drawn from; at temperature 0 as kTempered
 };
+
+// A usage error that names the parameter as it is called here ("top_p 2: must be ...") and the value.
+Status check_sampling(const SamplingParams& params);
+// Whether the logprobs of this mode are the model's own with these parameters: nothing is penalized, biased or masked,
+// and the temperature is 0 or 1; for processed ones nothing is cut either, where the temperature is 1.
+bool reports_raw(const SamplingParams& params, LogprobsMode mode);
 
 struct TokenLogprob {
   std::int32_t token = 0;
@@ -97,6 +99,7 @@ class Sampler {
                                   std::uint64_t index);
   void penalize(std::span<const std::int32_t> history, std::uint64_t index);
   std::int32_t draw(std::span<const float> scores, float largest, std::uint64_t index);
+  void report_tempered(std::span<const float> scores, float largest, std::size_t top, Sample& sample);
   void report_processed(std::span<const float> scores, std::size_t top, Sample& sample);
 
   SamplingParams params_;

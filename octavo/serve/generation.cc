@@ -11,16 +11,6 @@
 namespace octavo::serve {
 namespace {
 
-// The engine's sentences name the command line's options: "--top-p 2: must be ..." is of the field top_p here.
-Error of_field(Error error) {
-  std::string& text = error.message;
-  if (!text.starts_with("--") || text.starts_with("--max-logprobs")) return error;
-  const std::size_t end = std::min(text.find_first_of(" :"), text.size());
-  std::replace(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), '-', '_');
-  text.erase(0, 2);
-  return error;
-}
-
 // `later` follows `first` in the same continuation.
 void append(engine::Event& first, engine::Event later) {
   const auto join = [](auto& to, auto& from) {
@@ -125,7 +115,7 @@ Status Generation::submit(engine::Request request, const std::vector<std::string
   if (!id.ok()) {
     const std::lock_guard lock(mailbox_->mutex);
     --mailbox_->unfinished;
-    return of_field(std::move(id).error());
+    return std::move(id).error();
   }
   requests_.emplace_back(*id, names);
   for (const std::string& name : names) context_.names.add(name, *id);

@@ -121,6 +121,21 @@ TEST(Serve, ConfigFile) {
   EXPECT_NE(error_of("hf_overrides: {rope_theta: 5}\n").find("--hf-overrides"), std::string::npos);
 }
 
+TEST(Serve, ChatTemplateFile) {
+  const test::TempDir dir;
+  const std::string file = (dir / "mine.jinja").string();
+  test::write_file(file, "{% for m in messages %}[{{ m.content }}]{% endfor %}");
+  Process server({tiny_model(), "--port", "0", "--chat-template", file});
+  ASSERT_GT(server.port(), 0) << server.text();
+  const Json messages = {{{"role", "user"}, {"content", "a"}}, {{"role", "user"}, {"content", "b"}}};
+  const Json ids = server.request("POST", "/tokenize", Json({{"messages", messages}}).dump()).json()["tokens"];
+  EXPECT_EQ(server.request("POST", "/detokenize", Json({{"tokens", ids}}).dump()).json()["prompt"], "[a][b]");
+  test::write_file(file, "{% for m in messages %}");
+  const auto run = test::run_octavo({"serve", tiny_model(), "--chat-template", file});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_NE(run.err.find("--chat-template: "), std::string::npos) << run.err;
+}
+
 TEST(Serve, OtherServersFlags) {
   const auto error_of = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"serve", tiny_model()});

@@ -227,14 +227,14 @@ TEST(Engine, RefusesWhatCannotRun) {
        "token id 320 of the prompt is outside the model's vocabulary of 320"},
       {changed([](Request& r) { r.prompt[3] = -1; }),
        "token id -1 of the prompt is outside the model's vocabulary of 320"},
-      {changed([](Request& r) { r.sampling.temperature = -1; }), "--temperature -1: must be 0 or more"},
-      {changed([](Request& r) { r.sampling.frequency_penalty = 3; }), "--frequency-penalty 3: must be from -2 to 2"},
+      {changed([](Request& r) { r.sampling.temperature = -1; }), "temperature -1: must be 0 or more"},
+      {changed([](Request& r) { r.sampling.frequency_penalty = 3; }), "frequency_penalty 3: must be from -2 to 2"},
       {changed([](Request& r) { r.sampling.stop_token_ids = {400}; }),
        "token id 400 of stop_token_ids is outside the model's vocabulary of 320"},
       {changed([](Request& r) {
          r.sampling.logit_bias = {{4, 101.0}};
        }),
-       "logit bias 101 of token 4: must be from -100 to 100"},
+       "logit_bias 101 of token 4: must be from -100 to 100"},
       {changed([](Request& r) {
          r.sampling.logit_bias = {{4, 1.0}, {4, 2.0}};
        }),
@@ -247,7 +247,7 @@ TEST(Engine, RefusesWhatCannotRun) {
        "stop: an empty text would end the output before it begins"},
       {changed([](Request& r) { r.stop = {"a"}, r.detokenize = false; }),
        "stop: without detokenize there is no text to stop at"},
-      {changed([](Request& r) { r.logprobs = 21; }), "logprobs 21: more than --max-logprobs, 20"},
+      {changed([](Request& r) { r.logprobs = 21; }), "logprobs 21: more than max_logprobs, 20"},
       {changed([](Request& r) { r.logprobs = -1; }), "logprobs -1: must be 0 or more"},
       {changed([](Request& r) { r.prompt_logprobs = {.start = 11, .top = 0}; }),
        "prompt_logprobs from position 11: the prompt has 10 tokens"},

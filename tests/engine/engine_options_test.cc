@@ -10,11 +10,11 @@ TEST(EngineOptions, Contradictions) {
     return status.ok() ? "" : status.error().message;
   };
   EXPECT_EQ(error({}), "");
-  EXPECT_EQ(error({.max_num_seqs = 0}), "--max-num-seqs 0: must be 1 or more");
+  EXPECT_EQ(error({.max_num_seqs = 0}), "max_num_seqs 0: must be 1 or more");
   EXPECT_EQ(error({.max_num_batched_tokens = 8, .max_num_seqs = 9}),
-            "--max-num-batched-tokens 8: must be at least --max-num-seqs, 9: a step has a token of each");
+            "max_num_batched_tokens 8: must be at least max_num_seqs, 9: a step has a token of each");
   EXPECT_EQ(error({.kv_memory = 1, .gpu_memory_utilization = 0.5}),
-            "--kv-memory and --gpu-memory-utilization say the same: give one of them");
+            "kv_memory and gpu_memory_utilization say the same: give one of them");
   for (const double share : {0.0, -1.0, 1.5}) {
     EXPECT_NE(error({.gpu_memory_utilization = share}), "") << share;
   }
@@ -34,13 +34,13 @@ TEST(EngineOptions, BlocksThatFit) {
   EXPECT_EQ(fit({.gpu_memory_utilization = 1.0}, 160, 10'000), "10");
   EXPECT_EQ(
       fit({.gpu_memory_utilization = 0.5}, 176, 20'000),
-      "a sequence of 176 tokens needs 11.0 kB of KV cache, but --gpu-memory-utilization 0.5 of the 20.0 kB that the "
-      "weights leave gives 10.0 kB: lower --max-model-len to 160 or raise the share");
+      "a sequence of 176 tokens needs 11.0 kB of KV cache, but gpu_memory_utilization 0.5 of the 20.0 kB that the "
+      "weights leave gives 10.0 kB: lower max_model_len to 160 or raise the share");
   EXPECT_EQ(
       fit({.kv_memory = 9'000}, 160, 20'000),
-      "a sequence of 160 tokens needs 10.0 kB of KV cache, but --kv-memory gives 9.0 kB: lower --max-model-len to 144 "
+      "a sequence of 160 tokens needs 10.0 kB of KV cache, but kv_memory gives 9.0 kB: lower max_model_len to 144 "
       "or raise it");
-  EXPECT_EQ(fit({.kv_memory = 30'000}, 160, 20'000), "--kv-memory 30.0 kB: only 20.0 kB are free after the weights");
+  EXPECT_EQ(fit({.kv_memory = 30'000}, 160, 20'000), "kv_memory 30.0 kB: only 20.0 kB are free after the weights");
   EXPECT_EQ(fit({.max_num_seqs = 4, .gpu_memory_utilization = 1.0}, 16, ~std::uint64_t{0}), "4");
 }
 
@@ -62,10 +62,9 @@ TEST(EngineOptions, TheCacheHasTheSizeThatWasAskedFor) {
   options.kv_memory = 7 * 8192;
   const auto refused = opened();
   ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(
-      refused.error().message,
-      "a sequence of 128 tokens needs 65.5 kB of KV cache, but --kv-memory gives 57.3 kB: lower --max-model-len to "
-      "112 or raise it");
+  EXPECT_EQ(refused.error().message,
+            "a sequence of 128 tokens needs 65.5 kB of KV cache, but kv_memory gives 57.3 kB: lower max_model_len to "
+            "112 or raise it");
 }
 
 }  // namespace

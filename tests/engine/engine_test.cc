@@ -82,6 +82,39 @@ TEST(Engine, LogprobsAreThoseOfScore) {
   }
 }
 
+// Before the cuts at temperature 1: the model's own, bit for bit; else in the ratio of the temperature.
+TEST(Engine, TemperedLogprobs) {
+  const std::unique_ptr<Engine> engine = open();
+  Request request = request_for(random_tokens(37));
+  request.logprobs = 4;
+  request.sampling.top_k = 2;
+  request.sampling.top_p = 0.9;
+  request.sampling.seed = 3;
+  for (const double temperature : {1.0, 0.6}) {
+    request.sampling.temperature = temperature;
+    request.logprobs_mode = LogprobsMode::kRaw;
+    const Collected raw = run(*engine, request);
+    request.logprobs_mode = LogprobsMode::kTempered;
+    const Collected tempered = run(*engine, request);
+    ASSERT_EQ(raw.only().tokens, tempered.only().tokens);
+    for (std::size_t i = 0; i < raw.only().logprobs.size(); ++i) {
+      const Sample &a = raw.only().logprobs[i], &b = tempered.only().logprobs[i];
+      EXPECT_EQ(a.chosen.rank, b.chosen.rank);
+      ASSERT_EQ(b.top.size(), 4u) << "more than top-k leaves";
+      for (std::size_t k = 1; k < 4; ++k) {
+        EXPECT_EQ(a.top[k].token, b.top[k].token);
+        EXPECT_NEAR(b.top[k].logprob - b.top[0].logprob, (a.top[k].logprob - a.top[0].logprob) / temperature, 1e-4);
+      }
+      if (temperature == 1) {
+        EXPECT_EQ(a.chosen, b.chosen);
+        EXPECT_EQ(a.top, b.top);
+      } else {
+        EXPECT_NE(a.chosen.logprob, b.chosen.logprob);
+      }
+    }
+  }
+}
+
 TEST(Engine, PromptLogprobsAreThoseOfScore) {
   Runner runner = test::open_tiny();
   const std::vector<Tokens> sequences = {random_tokens(75)};

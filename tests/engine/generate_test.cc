@@ -297,16 +297,16 @@ TEST(Generate, Failures) {
   EXPECT_EQ(error_of(runner, request), "token id 320 of the prompt is outside the model's vocabulary of 320");
   request.prompt = {1};
   request.n = 0;
-  EXPECT_EQ(error_of(runner, request), "--n 0: must be 1 or more");
+  EXPECT_EQ(error_of(runner, request), "n 0: must be 1 or more");
   request.n = 3;
   request.max_tokens = 511;
   EXPECT_EQ(error_of(runner, request), "3 continuations of 511 tokens need a cache of 1536 tokens, but it has 1024");
   request.n = 1;
   request.stop = {""};
-  EXPECT_EQ(error_of(runner, request), "--stop: an empty text would end the output before it begins");
+  EXPECT_EQ(error_of(runner, request), "stop: an empty text would end the output before it begins");
   request.stop = {};
   request.sampling.top_p = 2;
-  EXPECT_EQ(error_of(runner, request), "--top-p 2: must be above 0 and at most 1");
+  EXPECT_EQ(error_of(runner, request), "top_p 2: must be above 0 and at most 1");
 }
 
 TEST(Runner, ContextAndDescription) {
@@ -342,7 +342,7 @@ TEST(Runner, WithoutATokenizerIdsStillRun) {
   EXPECT_EQ(c.text, "");
   GenerateRequest request = request_for({1});
   request.stop = {"x"};
-  EXPECT_EQ(error_of(runner, request), "--stop needs a tokenizer, and the model has none");
+  EXPECT_EQ(error_of(runner, request), "stop needs a tokenizer, and the model has none");
 }
 
 }  // namespace

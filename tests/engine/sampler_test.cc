@@ -404,8 +404,9 @@ TEST(Sampler, ProcessedLogprobsAtTemperatureZero) {
   ASSERT_EQ(sample.top.size(), 3u);
   EXPECT_EQ(sample.top[0], sample.chosen);
   // Nothing changed: raw and processed are the same.
-  for (const double temperature : {0.0, 1.0}) EXPECT_TRUE(samples_raw({.temperature = temperature}));
-  EXPECT_TRUE(samples_raw({.temperature = 0, .top_k = 5, .top_p = 0.5}));
+  const auto raw = [](const SamplingParams& p) { return reports_raw(p, LogprobsMode::kProcessed); };
+  for (const double temperature : {0.0, 1.0}) EXPECT_TRUE(raw({.temperature = temperature}));
+  EXPECT_TRUE(raw({.temperature = 0, .top_k = 5, .top_p = 0.5}));
   for (const SamplingParams& p : std::vector<SamplingParams>{{.temperature = 0.9},
                                                              {.top_k = 5},
                                                              {.top_p = 0.5},
@@ -415,24 +416,62 @@ TEST(Sampler, ProcessedLogprobsAtTemperatureZero) {
                                                              {.presence_penalty = 0.1},
                                                              {.logit_bias = {{1, 1.0}}},
                                                              {.min_tokens = 1}}) {
-    EXPECT_FALSE(samples_raw(p));
+    EXPECT_FALSE(raw(p));
+    // Before the cuts, cuts change nothing.
+    const bool only_cut = p.top_k > 0 || p.top_p < 1 || p.min_p > 0;
+    EXPECT_EQ(reports_raw(p, LogprobsMode::kTempered), only_cut);
+    EXPECT_TRUE(reports_raw(p, LogprobsMode::kRaw));
+  }
+}
+
+// The distribution after the temperature and before the cuts: of every token, also of those that cannot be drawn.
+TEST(Sampler, TemperedLogprobs) {
+  const std::vector<std::int32_t> history = {1};
+  for (const double temperature : {0.5, 1.0, 1.7}) {
+    std::vector<double> scores(kLogits.begin(), kLogits.end());
+    scores[1] /= 2;                                        // the repetition penalty
+    scores[4] = -std::numeric_limits<double>::infinity();  // an end token before min_tokens
+    double sum = 0;
+    for (const double score : scores) sum += std::exp(score / temperature);
+    const SamplingParams params = {
+        .temperature = temperature, .top_k = 2, .top_p = 0.6, .repetition_penalty = 2, .min_tokens = 3, .seed = 5};
+    Sampler sampler(params, 0, std::vector<std::int32_t>{4});
+    const int all = static_cast<int>(kLogits.size());
+    const Sample sample = sampler.sample(kLogits, history, 0, all, LogprobsMode::kTempered).value();
+    ASSERT_EQ(sample.top.size(), kLogits.size() - 1) << "all but the masked one";
+    double total = 0;
+    for (const TokenLogprob& entry : sample.top) {
+      const double score = scores[static_cast<std::size_t>(entry.token)];
+      EXPECT_NEAR(entry.logprob, score / temperature - std::log(sum), 1e-5);
+      total += std::exp(entry.logprob);
+      if (entry.token == sample.chosen.token) {
+        EXPECT_EQ(entry, sample.chosen);
+      }
+    }
+    EXPECT_NEAR(total, 1, 1e-5);
+    // The same token whatever is reported, and after the cuts it is more likely.
+    const Sample cut = Sampler(params, 0, std::vector<std::int32_t>{4})
+                           .sample(kLogits, history, 0, all, LogprobsMode::kProcessed)
+                           .value();
+    EXPECT_EQ(cut.chosen.token, sample.chosen.token);
+    EXPECT_GT(cut.chosen.logprob, sample.chosen.logprob);
   }
 }
 
 TEST(Sampler, ParametersOutOfRange) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::vector<std::pair<SamplingParams, const char*>> rows = {
-      {{.temperature = -1}, "--temperature -1: must be 0 or more"},
-      {{.temperature = nan}, "--temperature nan: must be 0 or more"},
-      {{.top_k = -2}, "--top-k -2: must be 1 or more, or 0 for all"},
-      {{.top_p = 0}, "--top-p 0: must be above 0 and at most 1"},
-      {{.top_p = 1.5}, "--top-p 1.5: must be above 0 and at most 1"},
-      {{.min_p = -0.1}, "--min-p -0.1: must be from 0 to 1"},
-      {{.min_p = nan}, "--min-p nan: must be from 0 to 1"},
-      {{.repetition_penalty = 0}, "--repetition-penalty 0: must be above 0"},
-      {{.frequency_penalty = 2.5}, "--frequency-penalty 2.5: must be from -2 to 2"},
-      {{.presence_penalty = nan}, "--presence-penalty nan: must be from -2 to 2"},
-      {{.logit_bias = {{7, -101.0}}}, "logit bias -101 of token 7: must be from -100 to 100"},
+      {{.temperature = -1}, "temperature -1: must be 0 or more"},
+      {{.temperature = nan}, "temperature nan: must be 0 or more"},
+      {{.top_k = -2}, "top_k -2: must be 1 or more, or 0 for all"},
+      {{.top_p = 0}, "top_p 0: must be above 0 and at most 1"},
+      {{.top_p = 1.5}, "top_p 1.5: must be above 0 and at most 1"},
+      {{.min_p = -0.1}, "min_p -0.1: must be from 0 to 1"},
+      {{.min_p = nan}, "min_p nan: must be from 0 to 1"},
+      {{.repetition_penalty = 0}, "repetition_penalty 0: must be above 0"},
+      {{.frequency_penalty = 2.5}, "frequency_penalty 2.5: must be from -2 to 2"},
+      {{.presence_penalty = nan}, "presence_penalty nan: must be from -2 to 2"},
+      {{.logit_bias = {{7, -101.0}}}, "logit_bias -101 of token 7: must be from -100 to 100"},
   };
   for (const auto& [params, message] : rows) {
     const Status status = check_sampling(params);
