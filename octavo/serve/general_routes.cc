@@ -125,6 +125,7 @@ void add_serve_routes(RouteTable& table, ServeContext& context) {
   add_general_routes(table, context);
   add_metrics_route(table, context);
   add_generate_route(table, context);
+  add_token_routes(table, context);
   add_sglang_routes(table, context);
 }
 

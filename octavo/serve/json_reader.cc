@@ -39,7 +39,7 @@ std::optional<std::vector<std::int32_t>> tokens_of(const Json& value) {
 }
 
 const Json* FieldReader::get(std::string_view name) {
-  known_.emplace_back(name);
+  if (std::find(known_.begin(), known_.end(), name) == known_.end()) known_.emplace_back(name);
   const auto at = object_.find(name);
   return at == object_.end() || at->is_null() ? nullptr : &*at;
 }
@@ -165,11 +165,12 @@ void FieldReader::ignore(std::initializer_list<std::string_view> names) {
 }
 
 Status FieldReader::finish() {
-  if (error_) return *error_;
+  // A misspelt name comes first: that another field is missing may follow from it.
   for (const auto& [key, value] : object_.items()) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     return usage_error("unknown field \"{}{}\"{}", where_, printable(key), did_you_mean(key, known_));
   }
+  if (error_) return *error_;
   return {};
 }
 

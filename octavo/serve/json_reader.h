@@ -4,7 +4,7 @@
 //   FieldReader f(body);
 //   f.read("temperature", params.temperature);       // left as it is where the field is absent or null
 //   f.ignore({"user"});
-//   OCTAVO_TRY(f.finish());                           // the first error
+//   OCTAVO_TRY(f.finish());                           // an unknown field, or else the first error
 #pragma once
 
 #include <cstdint>
@@ -53,7 +53,7 @@ class FieldReader {
   void fail(std::string_view name, std::string_view message);
 
   bool ok() const { return !error_; }
-  Status finish();
+  Status finish();  // after all fields were read, so that every name is known
 
  private:
   void wrong_type(std::string_view name, std::string_view wanted, const Json& value);

@@ -17,6 +17,18 @@ void read_distribution(FieldReader& f, engine::SamplingParams& out) {
   f.read("repetition_penalty", out.repetition_penalty);
 }
 
+void read_seed(FieldReader& f, engine::SamplingParams& out) {
+  const Json* seed = f.get("seed");
+  if (seed == nullptr) return;
+  if (seed->is_number_unsigned()) {
+    out.seed = seed->get<std::uint64_t>();
+  } else if (const auto number = integer_of(*seed)) {
+    out.seed = static_cast<std::uint64_t>(*number);
+  } else {
+    f.fail("seed", "must be an integer");
+  }
+}
+
 void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest& out) {
   engine::Request& r = out.base;
   engine::SamplingParams& s = r.sampling;
@@ -45,16 +57,7 @@ void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest&
   }
   f.read("n", r.n);
   read_distribution(f, s);
-  if (const Json* seed = f.get("seed"); seed != nullptr) {
-    // Negative seeds are seeds, too.
-    if (seed->is_number_unsigned()) {
-      s.seed = seed->get<std::uint64_t>();
-    } else if (const auto number = integer_of(*seed)) {
-      s.seed = static_cast<std::uint64_t>(*number);
-    } else {
-      f.fail("seed", "must be an integer");
-    }
-  }
+  read_seed(f, s);
   f.strings("stop", r.stop);
   f.tokens("stop_token_ids", s.stop_token_ids);
   f.biases("logit_bias", s.logit_bias);

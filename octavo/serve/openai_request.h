@@ -24,6 +24,9 @@ struct OpenAiRequest {
 // temperature, top_p, top_k, min_p and the three penalties, which SGLang's sampling_params call the same.
 void read_distribution(FieldReader& f, engine::SamplingParams& out);
 
+// seed: any integer, negative ones too.
+void read_seed(FieldReader& f, engine::SamplingParams& out);
+
 // Reads the fields of both /v1/completions and /v1/chat/completions. Defaults: the model's generation_config.json, as
 // in vLLM, else the engine's.
 void read_common_fields(FieldReader& f, const ServedModel& model, OpenAiRequest& out);

@@ -12,6 +12,7 @@ void add_chat_routes(RouteTable& table, ServeContext& context);        // /v1/ch
 void add_general_routes(RouteTable& table, ServeContext& context);
 void add_metrics_route(RouteTable& table, ServeContext& context);   // /metrics
 void add_generate_route(RouteTable& table, ServeContext& context);  // SGLang's /generate
+void add_token_routes(RouteTable& table, ServeContext& context);    // vLLM's /inference/v1/generate
 // /get_model_info, /model_info, /server_info, /flush_cache, /abort_request, /health_generate, /v1/loads
 void add_sglang_routes(RouteTable& table, ServeContext& context);
 

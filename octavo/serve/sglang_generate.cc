@@ -50,28 +50,18 @@ Status read_sampling(const Json& object, engine::Request& out) {
   f.refuse("stop_regex", "is not offered; use stop");
   f.refuse("custom_params", "is not offered");
   f.ignore({"spaces_between_special_tokens", "stream_interval"});
-  OCTAVO_TRY(f.finish());
-  // SGLang's logprobs are those after the temperature. The engine's raw ones are the same at 1; what is left of the
-  // distribution after top-k, top-p and min-p is in neither.
-  if (s.temperature >= engine::kGreedyTemperature && s.temperature != 1) {
-    out.logprobs_mode = engine::LogprobsMode::kProcessed;
-  }
-  return {};
+  return f.finish();
 }
 
 // A field that is one for all or a list of one each.
 class PerItem {
  public:
-  static Result<PerItem> make(FieldReader& f, const char* name, std::size_t count, bool batch) {
-    PerItem out;
-    const Json* value = f.get(name);
-    if (value == nullptr) return out;
-    out.value_ = value;
-    out.list_ = batch && value->is_array();
-    if (out.list_ && value->size() != count) {
-      return usage_error("{}: {} values for {} prompts", name, value->size(), count);
-    }
-    return out;
+  PerItem(FieldReader& f, const char* name, bool batch) : name_(name), value_(f.get(name)) {
+    list_ = batch && value_ != nullptr && value_->is_array();
+  }
+  Status check(std::size_t count) const {
+    if (!list_ || value_->size() == count) return {};
+    return usage_error("{}: {} values for {} prompts", name_, value_->size(), count);
   }
   const Json& at(std::size_t i) const {
     static const Json kNull;
@@ -79,8 +69,9 @@ class PerItem {
   }
 
  private:
-  const Json* value_ = nullptr;
-  bool list_ = false;
+  const char* name_;
+  const Json* value_;
+  bool list_;
 };
 
 // As an object of its own, so that FieldReader says what is wrong.
@@ -92,13 +83,11 @@ Status read_item(const PerItem& field, std::size_t i, const char* name, T& out) 
   return f.finish();
 }
 
-Result<std::vector<std::vector<std::int32_t>>> read_prompts(const ServeContext& context, FieldReader& f, bool& batch) {
-  const Json* text = f.get("text");
-  const Json* ids = f.get("input_ids");
+Result<std::vector<std::vector<std::int32_t>>> read_prompts(const ServeContext& context, const Json* text,
+                                                            const Json* ids, bool batch) {
   if ((text == nullptr) == (ids == nullptr)) return usage_error("exactly one of text and input_ids must be given");
   std::vector<std::vector<std::int32_t>> out;
   if (ids != nullptr) {
-    batch = ids->is_array() && !ids->empty() && ids->front().is_array();
     if (batch && ids->size() > kMostPrompts) return usage_error("input_ids: more than {} prompts", kMostPrompts);
     if (!batch) {
       auto one = tokens_of(*ids);
@@ -113,7 +102,6 @@ Result<std::vector<std::vector<std::int32_t>>> read_prompts(const ServeContext& 
     }
     return out;
   }
-  batch = text->is_array();
   if (!batch && !text->is_string()) return usage_error("text: must be a string or a list of strings");
   if (batch && (text->empty() || text->size() > kMostPrompts)) {
     return usage_error("text: must have from 1 to {} prompts", kMostPrompts);
@@ -131,17 +119,21 @@ Result<std::vector<std::vector<std::int32_t>>> read_prompts(const ServeContext& 
 Result<GenerateRequest> read_request(const ServeContext& context, const Json& body, const std::string& id) {
   GenerateRequest out;
   FieldReader f(body);
-  OCTAVO_ASSIGN(auto prompts, read_prompts(context, f, out.batch));
-  const std::size_t count = prompts.size();
+  const Json* text = f.get("text");
+  const Json* ids = f.get("input_ids");
+  const auto is_list_of_prompts = [](const Json& value) {
+    return value.is_array() && !value.empty() && value.front().is_array();
+  };
+  out.batch = ids != nullptr ? is_list_of_prompts(*ids) : text != nullptr && text->is_array();
   f.read("stream", out.stream);
   f.read("return_text_in_logprobs", out.text_in_logprobs);
   f.read("return_prompt_token_ids", out.return_prompt_ids);
-  OCTAVO_ASSIGN(const PerItem rid, PerItem::make(f, "rid", count, out.batch));
-  OCTAVO_ASSIGN(const PerItem sampling, PerItem::make(f, "sampling_params", count, out.batch));
-  OCTAVO_ASSIGN(const PerItem logprob, PerItem::make(f, "return_logprob", count, out.batch));
-  OCTAVO_ASSIGN(const PerItem start, PerItem::make(f, "logprob_start_len", count, out.batch));
-  OCTAVO_ASSIGN(const PerItem top, PerItem::make(f, "top_logprobs_num", count, out.batch));
-  OCTAVO_ASSIGN(const PerItem extra_key, PerItem::make(f, "extra_key", count, out.batch));
+  const PerItem rid(f, "rid", out.batch);
+  const PerItem sampling(f, "sampling_params", out.batch);
+  const PerItem logprob(f, "return_logprob", out.batch);
+  const PerItem start(f, "logprob_start_len", out.batch);
+  const PerItem top(f, "top_logprobs_num", out.batch);
+  const PerItem extra_key(f, "extra_key", out.batch);
   int priority = 0;
   f.read("priority", priority);
   for (const char* name : {"token_ids_logprob", "input_embeds", "image_data", "audio_data", "video_data", "lora_path",
@@ -151,10 +143,14 @@ Result<GenerateRequest> read_request(const ServeContext& context, const Json& bo
   }
   f.ignore({"log_metrics", "model", "background", "modalities", "return_bytes", "user", "trace"});
   OCTAVO_TRY(f.finish());
+  OCTAVO_ASSIGN(auto prompts, read_prompts(context, text, ids, out.batch));
+  const std::size_t count = prompts.size();
+  for (const PerItem* field : {&rid, &sampling, &logprob, &start, &top, &extra_key}) OCTAVO_TRY(field->check(count));
   for (std::size_t i = 0; i < count; ++i) {
     Item item;
     engine::Request& r = item.request;
     r.max_tokens = kDefaultMaxTokens;
+    r.logprobs_mode = engine::LogprobsMode::kTempered;  // SGLang's
     if (!sampling.at(i).is_null()) OCTAVO_TRY(read_sampling(sampling.at(i), r));
     r.prompt = std::move(prompts[i]);
     r.priority = priority;

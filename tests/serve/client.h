@@ -37,6 +37,7 @@ struct ServerSetup {
   std::uint64_t cache_tokens = 4096;
   serve::AddRoutes more;
   bool chat_template = true;
+  std::string template_file;  // --chat-template
 };
 
 // With room for requests that take so long that what happens to them meanwhile is no question of luck.
@@ -55,7 +56,8 @@ class TestServer {
     options.load.isa = detect_isa();
     options.load.threads = 2;
     engine::RunnerFolder folder = std::move(engine::read_runner_folder(model_folder())).value();
-    serve::ServedModel model = std::move(serve::served_model(folder, model_folder(), {"tiny", "other"}, "")).value();
+    serve::ServedModel model =
+        std::move(serve::served_model(folder, model_folder(), {"tiny", "other"}, setup.template_file)).value();
     if (!setup.chat_template) model.chat.reset();
     engine::Runner runner = std::move(engine::open_runner(std::move(folder), options)).value();
     setup.http.port = 0;

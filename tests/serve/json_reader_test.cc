@@ -51,6 +51,8 @@ TEST(FieldReader, Sentences) {
   EXPECT_EQ(error_of(R"({"bias": {"x": 1}})"), "bias: \"x\" is no token id");
   EXPECT_EQ(error_of(R"({"suffix": "x"})"), "suffix: is not offered");
   EXPECT_EQ(error_of(R"({"best_of": 2})"), "best_of: is not offered");
+  // A misspelt name is told before what is wrong with others.
+  EXPECT_EQ(error_of(R"({"top_k": 1.5, "steam": true})"), "unknown field \"steam\"; did you mean stream?");
   EXPECT_EQ(error_of(R"({"temprature": 0})"), "unknown field \"temprature\"; did you mean temperature?");
 }
 

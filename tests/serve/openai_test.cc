@@ -189,14 +189,14 @@ TEST(Completions, Refusals) {
   EXPECT_EQ(refuse({{"suffix", "end"}}), "suffix: text to fill in between is not offered; put it into the prompt");
   EXPECT_EQ(refuse({{"best_of", 3}}), "best_of: is not offered; ask for n outputs and choose");
   EXPECT_EQ(refuse({{"prompt", nullptr}}), "prompt: is missing");
+  EXPECT_EQ(refuse({{"prompt", nullptr}, {"promt", "a"}}), "unknown field \"promt\"; did you mean prompt?");
   EXPECT_EQ(refuse({{"prompt", {1, "a"}}}), "prompt: must be text, a list of token ids, or a list of either");
   EXPECT_EQ(refuse({{"prompt", {{1, 100000}}}}),
             "token id 100000 of the prompt is outside the model's vocabulary of 320");
   EXPECT_FALSE(refuse({{"prompt", Json::array()}}).empty());
   EXPECT_FALSE(refuse({{"prompt", {Json::array()}}}).empty());
-  EXPECT_EQ(refuse({{"top_p", 2}}).substr(0, 8), "top_p 2:");
+  EXPECT_EQ(refuse({{"top_p", 2}}), "top_p 2: must be above 0 and at most 1");
   EXPECT_FALSE(refuse({{"temperature", -1}}).empty());
-  EXPECT_FALSE(refuse({{"top_p", 2}}).empty());
   EXPECT_FALSE(refuse({{"n", 0}}).empty());
   EXPECT_FALSE(refuse({{"n", 1'000'000'000'000}}).empty());
   EXPECT_FALSE(refuse({{"logprobs", 100}}).empty());
@@ -303,6 +303,37 @@ TEST(Chat, StreamSaysTheSame) {
       EXPECT_EQ(entry["bytes"].size(), entry["token"].get<std::string>().size());
     }
   }
+}
+
+// A template of its own (--chat-template FILE) that shows all it is given.
+TEST(Chat, ToolsAreRenderedByTheTemplate) {
+  const test::TempDir dir;
+  ServerSetup setup;
+  setup.template_file = (dir / "tools.jinja").string();
+  test::write_file(
+      setup.template_file,
+      "{% for t in tools or [] %}<{{ t.function.name }}: {{ t.function.parameters.properties | list }}>"
+      "{% endfor %}{% for m in messages %}{{ m.role }}={{ m.content or '' }}{% for c in m.tool_calls or [] "
+      "%}[{{ c.function.name }} {{ c.function.arguments.city }}]{% endfor %};{% endfor %}");
+  TestServer server(setup);
+  const Json tools = Json::parse(
+      R"([{"type": "function", "function": {"name": "weather", "description": "of a city",
+          "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}])");
+  const Json messages = Json::parse(R"([
+      {"role": "user", "content": "Rome?"},
+      {"role": "assistant", "content": null, "tool_calls": [
+          {"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Rome\"}"}}]},
+      {"role": "tool", "tool_call_id": "1", "content": "sun"}])");
+  const auto rendered = [&](const Json& more) {
+    const Json ask = with({{"messages", messages}, {"max_tokens", 1}, {"return_token_ids", true}}, more);
+    const Json ids = ok(server.post("/v1/chat/completions", ask))["prompt_token_ids"];
+    return ok(server.post("/detokenize", {{"tokens", ids}}))["prompt"].get<std::string>();
+  };
+  const std::string talk = "user=Rome?;assistant=[weather Rome];tool=sun;";
+  EXPECT_EQ(rendered({{"tools", tools}}), "<weather: ['city']>" + talk);
+  EXPECT_EQ(rendered({{"tools", tools}, {"tool_choice", "auto"}}), "<weather: ['city']>" + talk);
+  EXPECT_EQ(rendered({{"tools", tools}, {"tool_choice", "none"}}), talk);
+  EXPECT_EQ(rendered(Json::object()), talk);
 }
 
 TEST(Chat, Refusals) {

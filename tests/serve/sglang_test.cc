@@ -89,6 +89,30 @@ TEST(Generate, LogprobsAreThoseOfScore) {
   EXPECT_EQ(all["output_ids"], Json::array());
 }
 
+// SGLang's are those after the temperature and before top-k, top-p and min-p.
+TEST(Generate, LogprobsBeforeTheCuts) {
+  TestServer server;
+  const auto ask = [&](double temperature, bool cut) {
+    Json sampling = {{"temperature", temperature}, {"max_new_tokens", 1}, {"sampling_seed", 4}};
+    if (cut) sampling.update({{"top_k", 2}, {"top_p", 0.5}, {"min_p", 0.01}});
+    return ok(server.post("/generate", {{"text", "the cat"},
+                                        {"sampling_params", sampling},
+                                        {"return_logprob", true},
+                                        {"top_logprobs_num", 20}}))["meta_info"];
+  };
+  for (const double temperature : {0.7, 1.0, 1.5}) {
+    const Json cut = ask(temperature, true), free = ask(temperature, false), raw = ask(1.0, false);
+    EXPECT_EQ(cut["output_top_logprobs"], free["output_top_logprobs"]) << temperature;
+    const Json &a = free["output_top_logprobs"][0], &b = raw["output_top_logprobs"][0];
+    ASSERT_EQ(a.size(), 20u);
+    for (std::size_t k = 1; k < 20; ++k) {
+      EXPECT_EQ(a[k][1], b[k][1]);
+      EXPECT_NEAR(a[k][0].get<double>() - a[0][0].get<double>(),
+                  (b[k][0].get<double>() - b[0][0].get<double>()) / temperature, 1e-4);
+    }
+  }
+}
+
 TEST(Generate, Batches) {
   TestServer server;
   const Json r = ok(server.post(
@@ -154,6 +178,7 @@ TEST(Generate, Refusals) {
     EXPECT_EQ(r.status, 400) << r.body;
     return r.error();
   };
+  EXPECT_EQ(refuse({{"txt", "a"}}), "unknown field \"txt\"; did you mean text?");
   EXPECT_EQ(refuse(Json::object()), "exactly one of text and input_ids must be given");
   EXPECT_EQ(refuse({{"text", "a"}, {"input_ids", {1}}}), "exactly one of text and input_ids must be given");
   EXPECT_EQ(refuse({{"text", "a"}, {"sampling_params", {{"max_tokens", 4}}}}),
