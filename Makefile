@@ -33,14 +33,18 @@ dev: setup  ## the suite under ASan and UBSan
 tsan: setup  ## the suite under the thread sanitizer
 	@cmake --preset tsan --log-level=WARNING && cmake --build --preset tsan && ctest --preset tsan -j 2
 
-soak: test  ## 500 weight updates of every scheme in a row under load
+soak: test  ## ten minutes of HTTP under load, eight streams against one, 500 weight updates of every scheme in a row
+	@tests/soak/http_soak.py build/release/octavo --seconds 600 --asks 144
+	@[ -d build/soak/model ] || build/release/make_checkpoint --out build/soak/model --layers 28 --hidden 1024 --ffn 3072 \
+	  --heads 16 --kv-heads 8 --vocab 151936
+	@tests/soak/http_soak.py build/release/octavo --throughput build/soak/model
 	@build/release/test_rollout --gtest_also_run_disabled_tests --gtest_filter='*DISABLED*'
 
 fuzz:  ## run every fuzz target briefly (clang)
 	@tools/setup.sh clang libclang-rt-14-dev
 	@tools/fuzz.sh
 
-interop: build  ## open our outputs with transformers, compressed-tensors, vLLM; compare with llm-compressor (venvs from PyPI)
+interop: build  ## open our outputs with transformers, compressed-tensors, vLLM; compare with llm-compressor; openai, curl and lm_eval talk to octavo serve (venvs from PyPI)
 	@tools/interop.sh
 
 bench:  ## benchmarks of the kernels
