@@ -46,7 +46,8 @@ export PYTHONDONTWRITEBYTECODE=1
 case " $* " in
 *" --sections "* | *" --only "*) ;;
 *) "$venv/bin/python" "$tools/experts.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/experts"
-   "$venv/bin/python" "$tools/serve.py" "$(realpath "$octavo")" ;;
+   "$venv/bin/python" "$tools/serve.py" "$(realpath "$octavo")"
+   "$venv/bin/python" "$tools/lm_eval_check.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/lm_eval" ;;
 esac
 exec "$venv/bin/python" "$tools/check.py" --octavo "$(realpath "$octavo")" \
   --work "${OCTAVO_INTEROP_WORK:-$root/build/interop}" "$@"

@@ -5,25 +5,14 @@ serve.py OCTAVO
 """
 import concurrent.futures
 import json
-import pathlib
-import re
 import subprocess
 import sys
 
 import openai
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-KEY = "secret"
+from server import KEY, start
+
 MESSAGES = [{"role": "user", "content": "12 + 7"}]
-
-
-def start(octavo):
-    server = subprocess.Popen([octavo, "serve", str(ROOT / "models/abacus"), "--port", "0", "--api-key", KEY,
-                               "--served-model-name", "abacus"], stderr=subprocess.PIPE, text=True)
-    for line in server.stderr:
-        if found := re.search(r"at (http://\S+)", line):
-            return server, found[1]
-    raise SystemExit("serve: the server did not start")
 
 
 def completions(client):
