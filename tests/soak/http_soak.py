@@ -154,12 +154,13 @@ class Soak:
         """Nothing is left of all that, within 40 s: as long as a silent connection may stay."""
         for _ in range(400):
             m = await self.server.metrics()
+            await asyncio.sleep(0.05)  # this connection, too, has to end
             facts = self.server.facts()
             left = {k: m[k] for k in ("vllm:num_requests_running", "vllm:num_requests_waiting",
                                       "vllm:kv_cache_usage_perc")}
             if not any(left.values()) and facts[1:] == before[1:]:
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         else:
             raise AssertionError(f"left over: {left}, threads and files {facts[1:]}, at the start {before[1:]}")
         print(f"nothing runs or waits, all {m['octavo:kv_blocks']:.0f} KV blocks are free, "
