@@ -5,7 +5,7 @@ import asyncio
 import json
 import socket
 
-PATIENCE = 60  # seconds without a byte: whoever needs them has failed
+PATIENCE = 200  # seconds without a byte: whoever needs them has failed; a sanitizer is slow
 
 
 class Gone(Exception):

@@ -61,7 +61,7 @@ async def misspelt(port, _, patient):
 async def chunked_garbage(port, draw, patient):
     head = b"POST /v1/completions HTTP/1.1\r\nHost: soak\r\nTransfer-Encoding: chunked\r\n\r\n"
     await raw(port, head + draw.choice([b"zz\r\nabc\r\n", b"3\r\nabcdef\r\n", b"ffffffffffffffffffff\r\nabc\r\n",
-                                        b"-1\r\n\r\n", draw.randbytes(64) + b"\r\n"]), 400)
+                                        b"-1\r\n\r\n", b"g" + draw.randbytes(64) + b"\r\n"]), 400)
 
 
 async def no_http(port, draw, patient):

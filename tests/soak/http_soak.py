@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`octavo serve` under load over real HTTP: many streams, half of them left in the middle, beside clients that are broken.
+"""`octavo serve` under load over HTTP: many streams, half of them left in the middle, beside clients that are broken.
 
 usage: http_soak.py OCTAVO [--seconds 20] [--streams 64] [--asks N] [--most N] [--seed N] [--any-memory]
        http_soak.py OCTAVO --throughput MODEL     eight parallel streams against one, tokens a second
@@ -24,11 +24,12 @@ import hostile
 import workload
 from client import Client, Gone, ask, get
 
-# The cache holds three full contexts of models/abacus, so that requests wait and are preempted; fewer seats than streams.
+# The cache holds three full contexts of models/abacus and there are fewer seats than streams, so that requests wait and
+# are preempted.
 FLAGS = ["--kv-memory", "8MiB", "--max-num-seqs", "48", "--max-num-batched-tokens", "256"]
-# How much the resident memory may grow after the first third of the load: what some 1 MB prompts take while they are read
-# at once. A leak of 1 KB a request would be 60 MiB in the long form. With glibc's own 8 arenas a core the memory would
-# creep for minutes towards a plateau that is theirs, each arena keeping what its largest burst left; two tell more.
+# How much the resident memory may grow after the first third of the load: what some 1 MB prompts take while they are
+# read at once. A leak of 1 KB a request would be 60 MiB in the long form. With glibc's own 8 arenas a core the memory
+# would creep for minutes towards a plateau of theirs, each arena keeping what its largest burst left; two tell more.
 GROWTH = 24 << 20
 ENVIRONMENT = {**os.environ, "MALLOC_ARENA_MAX": "2"}
 
@@ -183,7 +184,8 @@ class Soak:
 
 async def tokens_per_second(port: int, streams: int, seed: int, tokens: int = 48):
     async def one(i):
-        body = {"prompt": [1000 + 7 * i + seed, 5, 17], "max_tokens": tokens, "ignore_eos": True, "seed": i, "stream": True}
+        body = {"prompt": [1000 + 7 * i + seed, 5, 17], "max_tokens": tokens, "ignore_eos": True, "seed": i,
+                "stream": True}
         client = Client(port)
         await client.post("/v1/completions", body)
         assert (await client.head())[0] == 200
@@ -203,7 +205,8 @@ async def throughput(port: int, rounds: int = 3):
         eight = await tokens_per_second(port, 8, 100 * i)
         ratios.append(eight / alone)
         print(f"one stream {alone:.1f} tokens/s, eight {eight:.1f}: {eight / alone:.2f} times", flush=True)
-    print(f"eight parallel streams give {sorted(ratios)[rounds // 2]:.2f} times one stream's tokens a second (median of {rounds})")
+    middle = sorted(ratios)[rounds // 2]
+    print(f"eight parallel streams give {middle:.2f} times one stream's tokens a second (median of {rounds})")
 
 
 def main():

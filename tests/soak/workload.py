@@ -37,7 +37,8 @@ def make_requests(count: int, seed: int, short: bool):
         if path == GENERATE:
             tokens = min(tokens, 150)  # every piece of SGLang's stream repeats all before it
             body = {"text": prompt, "return_logprob": True, "top_logprobs_num": top,
-                    "sampling_params": {"max_new_tokens": tokens, "n": n, "sampling_seed": i, **sampling, **ignore, **stop}}
+                    "sampling_params": {"max_new_tokens": tokens, "n": n, "sampling_seed": i, **sampling, **ignore,
+                                        **stop}}
             if i % 2:
                 body["logprob_start_len"] = 0
         else:

@@ -79,8 +79,8 @@ def check(octavo, model, work, as_text):
         assert server.wait(30) == 0
     finally:
         server.kill()
-    print(f"lm_eval {importlib.metadata.version('lm_eval')} on {model.name}: word problems {solved:.1%}, which solution "
-          f"{chosen:.1%}; {len(theirs)} loglikelihoods within {worst:.0e} of octavo score: ok", flush=True)
+    print(f"lm_eval {importlib.metadata.version('lm_eval')} on {model.name}: word problems {solved:.1%}, which "
+          f"solution {chosen:.1%}; {len(theirs)} loglikelihoods within {worst:.0e} of octavo score: ok", flush=True)
     return solved, chosen
 
 
