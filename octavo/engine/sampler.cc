@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "octavo/engine/exp.h"
 #include "octavo/engine/random.h"
 
 namespace octavo::engine {
@@ -76,12 +77,9 @@ void keep_top_k(std::span<const float> logits, std::size_t k, std::vector<std::i
   std::erase_if(ids, [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)] < least; });
 }
 
-// Leaves in `ids` the smallest set, most likely first, whose probability among `ids` reaches `p`; in order of the ids.
+// Leaves in `ids` the smallest set, most likely first, whose weights' sum reaches `wanted`; in order of the ids.
 template <typename Weight>
-void keep_top_p(std::span<const float> logits, double p, const Weight& weight, std::vector<std::int32_t>& ids) {
-  double total = 0;
-  for (const std::int32_t id : ids) total += weight(id);
-  const double wanted = p * total;
+void keep_top_p(std::span<const float> logits, double wanted, const Weight& weight, std::vector<std::int32_t>& ids) {
   // Sorted no further than needed: top-p usually leaves some dozen of a hundred thousand.
   constexpr std::size_t kFirst = 256, kGrowth = 4;
   double mass = 0;
@@ -97,6 +95,20 @@ void keep_top_p(std::span<const float> logits, double p, const Weight& weight, s
   }
   ids.resize(std::max<std::size_t>(kept, 1));
   std::sort(ids.begin(), ids.end());
+}
+
+// The sum of e^((score - largest) / temperature), in order.
+double sum_of_weights(std::span<const float> scores, double largest, double temperature) {
+  std::array<double, 1024> part;
+  double sum = 0;
+  while (!scores.empty()) {
+    const std::size_t count = std::min(scores.size(), part.size());
+    for (std::size_t i = 0; i < count; ++i) part[i] = (static_cast<double>(scores[i]) - largest) / temperature;
+    exp_nonpositive({part.data(), count});
+    for (std::size_t i = 0; i < count; ++i) sum += part[i];
+    scores = scores.subspan(count);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -148,9 +160,7 @@ double log_sum_exp(std::span<const float> logits) {
     largest = std::max(largest, logit);
   }
   if (nan || std::isinf(largest)) return std::numeric_limits<double>::quiet_NaN();
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - static_cast<double>(largest));
-  return static_cast<double>(largest) + std::log(sum);
+  return static_cast<double>(largest) + std::log(sum_of_weights(logits, largest, 1));
 }
 
 std::int32_t rank_of(std::span<const float> logits, std::int32_t token) {
@@ -243,25 +253,36 @@ void Sampler::penalize(std::span<const std::int32_t> history, std::uint64_t inde
 std::int32_t Sampler::draw(std::span<const float> logits, float largest_score, std::uint64_t index) {
   const double largest = largest_score;
   // The probability relative to the most likely token's: 1 for that one.
-  const auto weight = [&](std::int32_t id) {
-    return std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest) / params_.temperature);
+  const auto relative = [&](std::int32_t id) {
+    return (static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest) / params_.temperature;
   };
-  work_->kept.clear();
+  double total = 0;
+  const auto weigh_kept = [&] {
+    std::vector<double>& weights = work_->probabilities;
+    weights.resize(work_->kept.size());
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = relative(work_->kept[i]);
+    exp_nonpositive(weights);
+    total = 0;
+    for (const double weight : weights) total += weight;
+  };
   // weight >= min_p, without an exp for each.
   const double least = params_.min_p > 0 ? largest + params_.temperature * std::log(params_.min_p)
                                          : -std::numeric_limits<double>::infinity();
+  // Without a branch for each: in most requests all are kept.
+  work_->kept.resize(logits.size());
+  std::size_t kept = 0;
   for (std::size_t id = 0; id < logits.size(); ++id) {
     const double logit = logits[id];
-    if (logit >= least && !std::isinf(logit)) work_->kept.push_back(static_cast<std::int32_t>(id));
+    work_->kept[kept] = static_cast<std::int32_t>(id);
+    kept += static_cast<std::size_t>(logit >= least) & static_cast<std::size_t>(logit != -kInfinity);
   }
+  work_->kept.resize(kept);
   if (params_.top_k > 0) keep_top_k(logits, static_cast<std::size_t>(params_.top_k), work_->kept);
-  if (params_.top_p < 1) keep_top_p(logits, params_.top_p, weight, work_->kept);
-
-  double total = 0;
-  work_->probabilities.clear();
-  for (const std::int32_t id : work_->kept) {
-    work_->probabilities.push_back(weight(id));
-    total += work_->probabilities.back();
+  weigh_kept();
+  if (params_.top_p < 1) {
+    const auto weight = [&](std::int32_t id) { return exp_nonpositive(relative(id)); };
+    keep_top_p(logits, params_.top_p * total, weight, work_->kept);
+    weigh_kept();
   }
   work_->largest = largest;
   work_->total = total;
@@ -283,9 +304,7 @@ void Sampler::report_tempered(std::span<const float> scores, float largest, std:
   const auto relative = [&](float score) {
     return (static_cast<double>(score) - static_cast<double>(largest)) / temperature;
   };
-  double sum = 0;
-  for (const float score : scores) sum += std::exp(relative(score));
-  const double normalizer = std::log(sum);
+  const double normalizer = std::log(sum_of_weights(scores, largest, temperature));
   const auto logprob = [&](std::int32_t id) {
     return static_cast<float>(relative(scores[static_cast<std::size_t>(id)]) - normalizer);
   };

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "octavo/engine/exp.h"
 #include "octavo/engine/random.h"
 #include "tests/support/random_tensor.h"
 
@@ -480,6 +481,27 @@ TEST(Sampler, ParametersOutOfRange) {
     EXPECT_EQ(status.error().kind, ErrorKind::kUsage);
   }
   EXPECT_TRUE(check_sampling({}).ok());
+}
+
+TEST(ExpNonpositive, IsTheExponentialFunction) {
+  for (int i = 0; i <= 708'000; ++i) {
+    const double x = -i / 1000.0, want = std::exp(x);
+    ASSERT_NEAR(exp_nonpositive(x), want, want * 0x1p-51) << x;
+  }
+  EXPECT_EQ(exp_nonpositive(0.0), 1.0);
+  EXPECT_EQ(exp_nonpositive(-0.0), 1.0);
+  EXPECT_EQ(exp_nonpositive(-709.0), 0.0);
+  EXPECT_EQ(exp_nonpositive(-1e300), 0.0);
+  EXPECT_EQ(exp_nonpositive(-std::numeric_limits<double>::infinity()), 0.0);
+}
+
+TEST(ExpNonpositive, ManyHaveTheBitsOfOne) {
+  test::Random random(1);
+  std::vector<double> many(1000);
+  for (double& x : many) x = -800 * random.uniform() * random.uniform();
+  const std::vector<double> x = many;
+  exp_nonpositive(many);
+  for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(many[i], exp_nonpositive(x[i])) << x[i];
 }
 
 }  // namespace
