@@ -141,6 +141,7 @@ class Soak:
 
     async def run(self):
         await self.alone()
+        await asyncio.sleep(1)  # the last connections have ended
         before = self.server.facts()
         print(f"{len(self.asks)} requests alone; resident {before[0] >> 20} MiB", flush=True)
         self.until = time.monotonic() + self.o.seconds
@@ -148,6 +149,8 @@ class Soak:
         tasks += [self.hostile_task(hostile.QUICK, 0.5, i) for i in range(4)]
         tasks += [self.hostile_task(hostile.SLOW, 0.1, 100 + i) for i in range(8)]
         seen, *_ = await asyncio.gather(self.watch(), *tasks)
+        for what, number in sorted(self.counts.items()):
+            print(f"{number:8} {what}")
         await self.settled(before)
         self.flat(seen)
 
@@ -159,7 +162,7 @@ class Soak:
             facts = self.server.facts()
             left = {k: m[k] for k in ("vllm:num_requests_running", "vllm:num_requests_waiting",
                                       "vllm:kv_cache_usage_perc")}
-            if not any(left.values()) and facts[1:] == before[1:]:
+            if not any(left.values()) and facts[1] <= before[1] and facts[2] <= before[2]:
                 break
             await asyncio.sleep(0.05)
         else:
@@ -172,8 +175,6 @@ class Soak:
     def flat(self, seen):
         warm = max(rss for at, rss in seen if at <= self.o.seconds / 3)
         late = max(rss for at, rss in seen if at > self.o.seconds / 3)
-        for what, number in sorted(self.counts.items()):
-            print(f"{number:8} {what}")
         print(f"resident memory: {warm >> 20} MiB in the first third, then at most {late >> 20} MiB "
               f"({(late - warm) / max(self.ended, 1):+.0f} bytes a request)")
         assert self.o.any_memory or late - warm <= GROWTH, f"the resident memory grew by {(late - warm) >> 20} MiB"
