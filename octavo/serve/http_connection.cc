@@ -127,6 +127,7 @@ class Connection final : public Exchange, private BodyReader {
   Connection(PollStream& stream, beast::flat_buffer& buffer, Parser& parser, const ConnectionContext& context,
              RequestHead head)
       : stream_(stream), buffer_(buffer), parser_(parser), context_(context), head_(std::move(head)) {
+    if (!parser_.is_header_done()) return;  // of a head that could not be read: Beast asserts that nobody asks it
     if (const auto length = parser_.content_length()) length_ = *length;
     keep_alive_ = parser_.get().keep_alive();
     is_head_ = parser_.get().method() == http::verb::head;
