@@ -176,6 +176,12 @@ class Backend {
   virtual void pack(LinearWeight& weight, const Rectangle& part, std::span<const std::byte> bytes) = 0;
   virtual void set_scales(LinearWeight& weight, std::span<const float> scales) = 0;  // [scale_rows, scale_cols]
   virtual void set_bias(LinearWeight& weight, std::span<const float> bias) = 0;      // [n]
+  // What stands there, out of the backend's layout: elements of stored_dtype(), row-major and contiguous; scales and
+  // bias (zeros where there is none) as they were set. In several threads at once, while nobody writes there.
+  // read_scales fails where copies of one scale differ.
+  virtual void unpack(const LinearWeight& weight, const Rectangle& part, std::span<std::byte> bytes) const = 0;
+  virtual Status read_scales(const LinearWeight& weight, std::span<float> scales) const = 0;
+  virtual void read_bias(const LinearWeight& weight, std::span<float> bias) const = 0;
 
   // ---- operations
   // out[r] = row ids[r] of the table [vocab, hidden].

@@ -12,36 +12,55 @@ std::uint64_t hash64(std::span<const std::byte> bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
 }
 
-struct Fingerprint::State {
+namespace {
+
+struct Xxh {
   struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+    void operator()(XXH3_state_t* made) const { XXH3_freeState(made); }
   };
-  std::unique_ptr<XXH3_state_t, Free> xxh{XXH3_createState()};
+  Xxh() {
+    if (state == nullptr) throw std::bad_alloc();
+    XXH3_128bits_reset(state.get());
+  }
+  std::string hex() const {
+    const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+    return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  }
+  std::unique_ptr<XXH3_state_t, Free> state{XXH3_createState()};
 };
 
-Fingerprint::Fingerprint() : state_(std::make_unique<State>()) {
-  if (state_->xxh == nullptr) throw std::bad_alloc();
-  XXH3_128bits_reset(state_->xxh.get());
-}
+}  // namespace
 
+struct Fingerprint::State : Xxh {};
+
+Fingerprint::Fingerprint() : state_(std::make_unique<State>()) {}
 Fingerprint::~Fingerprint() = default;
 
 Fingerprint& Fingerprint::add(std::string_view field) {
   add(static_cast<std::uint64_t>(field.size()));
-  XXH3_128bits_update(state_->xxh.get(), field.data(), field.size());
+  XXH3_128bits_update(state_->state.get(), field.data(), field.size());
   return *this;
 }
 
 Fingerprint& Fingerprint::add(std::uint64_t number) {
   unsigned char bytes[8];  // little-endian on every machine
   for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(number >> (8 * i));
-  XXH3_128bits_update(state_->xxh.get(), bytes, sizeof bytes);
+  XXH3_128bits_update(state_->state.get(), bytes, sizeof bytes);
   return *this;
 }
 
-std::string Fingerprint::hex() const {
-  const XXH128_hash_t hash = XXH3_128bits_digest(state_->xxh.get());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+std::string Fingerprint::hex() const { return state_->hex(); }
+
+struct ByteHash::State : Xxh {};
+
+ByteHash::ByteHash() : state_(std::make_unique<State>()) {}
+ByteHash::~ByteHash() = default;
+
+ByteHash& ByteHash::add(std::span<const std::byte> bytes) {
+  XXH3_128bits_update(state_->state.get(), bytes.data(), bytes.size());
+  return *this;
 }
+
+std::string ByteHash::hex() const { return state_->hex(); }
 
 }  // namespace octavo

@@ -29,4 +29,20 @@ class Fingerprint {
   std::unique_ptr<State> state_;
 };
 
+// XXH3 (128 bits) of bytes and nothing else, in any pieces: what xxhash.xxh3_128_hexdigest() and `xxhsum -H2` print.
+class ByteHash {
+ public:
+  ByteHash();
+  ~ByteHash();
+  ByteHash(const ByteHash&) = delete;
+  ByteHash& operator=(const ByteHash&) = delete;
+
+  ByteHash& add(std::span<const std::byte> bytes);
+  std::string hex() const;  // 32 digits
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 }  // namespace octavo

@@ -39,6 +39,7 @@ struct LinearParameter {
   fp8::ScaleDType f16_scale_dtype = fp8::ScaleDType::kF32;  // of F16 values
   bool direct = false;                                      // F32 values are not rounded to BF16 first
   std::optional<std::uint32_t> shared;                      // per tensor: those with the same number share their scale
+  DType bias_dtype = DType::kF32;                           // of the checkpoint's; the backend has it in F32
   bool made_fp8 = false;                                    // HeadMode::kFp8: its values are never sent as codes
   Place<backend::LinearWeight> place;
 };
@@ -48,6 +49,7 @@ struct VectorParameter {
   std::string name;
   std::uint64_t size = 0;
   Place<backend::Buffer> place;
+  DType dtype = DType::kF32;  // of the checkpoint's; the backend has it in F32
 };
 
 struct Parameters {
@@ -55,6 +57,7 @@ struct Parameters {
   std::vector<VectorParameter> vectors;
   // Scales of an FP8 cache, by layer; "": the checkpoint has none there.
   std::vector<std::string> k_scales, v_scales;
+  DType cache_scale_dtype = DType::kF32;
   std::vector<std::string> attention;  // what stands before "k_proj" in a layer: "model.layers.0.self_attn."
   std::string embedding, head;         // tensor names of the family
   bool tied = false;                   // the head is the embedding

@@ -75,7 +75,10 @@ Parameters find_parameters(const Checkpoint& checkpoint, const DecoderConfig& co
     LinearParameter p;
     p.name = slot.weight->name;
     head_tensor |= p.name == out.head;
-    if (slot.bias != nullptr) p.bias = slot.bias->name;
+    if (slot.bias != nullptr) {
+      p.bias = slot.bias->name;
+      p.bias_dtype = slot.bias->dtype;
+    }
     p.spec = slot.spec;
     p.place = linears.at(slot.place);
     const quant::PlannedTensor* planned = plan == nullptr ? nullptr : find_planned(checkpoint, *plan, p.name);
@@ -109,11 +112,14 @@ Parameters find_parameters(const Checkpoint& checkpoint, const DecoderConfig& co
     out.linears.push_back(std::move(p));
   }
   for (const VectorSlot& slot : slots.vectors) {
-    out.vectors.push_back({slot.tensor->name, slot.tensor->shape[0], vectors.at(slot.place)});
+    out.vectors.push_back({slot.tensor->name, slot.tensor->shape[0], vectors.at(slot.place), slot.tensor->dtype});
   }
   const auto name_of = [](const CheckpointTensor* tensor) { return tensor == nullptr ? std::string() : tensor->name; };
   for (const CheckpointTensor* tensor : slots.k_scales) out.k_scales.push_back(name_of(tensor));
   for (const CheckpointTensor* tensor : slots.v_scales) out.v_scales.push_back(name_of(tensor));
+  for (const CheckpointTensor* tensor : slots.k_scales) {
+    if (tensor != nullptr) out.cache_scale_dtype = tensor->dtype;
+  }
   out.tied = config.tie_word_embeddings && !head_tensor;
   if (plan != nullptr) out.nonfinite = plan->spec.nonfinite;
   return out;

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
+#include "octavo/base/hash.h"
 #include "octavo/fp8/half.h"
 #include "octavo/fp8/nan_codes.h"
 #include "octavo/quant/cut_range.h"
@@ -12,8 +14,17 @@
 namespace octavo::rollout {
 namespace {
 
-// A band of about this size stays in a second-level cache between being copied, measured, encoded and packed.
-constexpr std::uint64_t kBandBytes = 1ull << 20;
+// A band of about this size stays in a second-level cache between being read, encoded and packed. Values that are kept
+// until their scale is known are there twice, and measured after.
+constexpr std::uint64_t kBandBytes = 1ull << 20, kPartBytes = 256 << 10;
+// Backends lay rows side by side in groups of some such number; whole groups are packed best.
+constexpr std::uint64_t kRowsTogether = 64;
+
+// Rows of about so many bytes.
+std::uint64_t rows_of(std::uint64_t bytes, const backend::LinearSpec& spec, DType dtype, std::uint64_t together) {
+  const std::uint64_t row = spec.k * dtype_bytes(dtype);
+  return std::min(std::max<std::uint64_t>(bytes / row / together, 1) * together, spec.n);
+}
 
 float load_float(DType dtype, const std::byte* at) {
   if (dtype == DType::kF32) {
@@ -68,35 +79,64 @@ Status LinearIntake::begin(DType dtype) {
                    parameter_.name, dtype_name(spec.dtype));
   }
   dtype_ = dtype;
-  const std::uint64_t row = spec.k * dtype_bytes(dtype);
-  if (parameter_.encoding) encoding_ = encoding_of(parameter_, dtype);
-  if (shares()) {
-    band_rows_ = spec.n;
-  } else {
-    const std::uint64_t block = parameter_.encoding ? encoding_.block_n : 1;
-    band_rows_ = std::max<std::uint64_t>(kBandBytes / row / block, 1) * block;
-    band_rows_ = std::min(band_rows_, spec.n);
+  total_ = spec.n * spec.k * dtype_bytes(dtype);
+  if (parameter_.encoding) {
+    encoding_ = encoding_of(parameter_, dtype);
+    scales_.resize(spec.scale_rows() * spec.scale_cols());
   }
-  bands_.emplace(spec.n * row, band_rows_ * row, memory_);
-  if (parameter_.encoding) scales_.resize(spec.scale_rows() * spec.scale_cols());
+  if (shares()) {
+    part_bytes_ = rows_of(kPartBytes, spec, dtype, kRowsTogether) * spec.k * dtype_bytes(dtype);
+    parts_.resize(part_bytes_ == 0 ? 0 : (total_ + part_bytes_ - 1) / part_bytes_);
+  } else {
+    bands_.emplace(total_, band_bytes(parameter_, dtype), memory_);
+    if (hashing_) hashes_.resize(bands_->count());
+  }
   return {};
 }
 
-void LinearIntake::write(std::uint64_t offset, std::span<const std::byte> bytes,
-                         std::vector<std::pair<LinearIntake*, Band>>& whole) {
-  bands_->write(offset, bytes, [&](Band band) {
-    if (!shares()) {
-      whole.emplace_back(this, std::move(band));
-      return;
-    }
-    held_ = std::move(band.owned);
-    if (!held_) {
-      held_ = memory_.take(band.bytes.size());
-      std::memcpy(held_.get(), band.bytes.data(), band.bytes.size());
-    }
-    held_band_ = {held_.get(), band.bytes.size()};
-    held_parts_.resize(parts());
-  });
+std::uint64_t LinearIntake::band_bytes(const model::LinearParameter& parameter, DType dtype) {
+  const std::uint64_t block = parameter.encoding ? encoding_of(parameter, dtype).block_n : 1;
+  const std::uint64_t together = block % kRowsTogether == 0 ? block : std::lcm(block, kRowsTogether);
+  return rows_of(kBandBytes, parameter.spec, dtype, together) * parameter.spec.k * dtype_bytes(dtype);
+}
+
+// An encoder changes values only where it rounds F32 or zeroes what is not finite.
+bool LinearIntake::is_direct(std::uint64_t bytes, bool direct) const {
+  return direct && bytes == total_ && !held_ && *dtype_ != DType::kF32 && nonfinite_ == quant::NonFinite::kError;
+}
+
+std::uint64_t LinearIntake::would_hold(std::uint64_t offset, std::uint64_t bytes, bool direct) const {
+  if (!shares()) return bands_->would_hold(offset, bytes);
+  return held_ || is_direct(bytes, direct) ? 0 : total_;
+}
+
+void LinearIntake::write(std::uint64_t offset, std::span<const std::byte> bytes, bool direct, std::vector<Work>& work) {
+  if (!shares()) {
+    bands_->write(offset, bytes, [&](Band band) { work.push_back({this, std::move(band)}); });
+    return;
+  }
+  if (is_direct(bytes.size(), direct)) {
+    not_held_ = bytes;
+  } else if (!held_) {
+    held_ = memory_.take(total_);
+  }
+  for (std::uint64_t part = offset / part_bytes_; part * part_bytes_ < offset + bytes.size(); ++part) {
+    const std::uint64_t first = part * part_bytes_;
+    const std::uint64_t from = std::max(first, offset), to = std::min(first + part_bytes(part), offset + bytes.size());
+    parts_[part].there += to - from;
+    const bool completes = parts_[part].there == part_bytes(part);
+    parts_measured_ += completes;
+    work.push_back({this, {part, bytes.subspan(from - offset, to - from), {}}, part, from, completes});
+  }
+}
+
+Status LinearIntake::take(Work& work, EncodeBuffers& buffers) {
+  if (!shares()) {
+    if (hashing_) hashes_[work.band.index] = hash64(work.band.bytes);
+    return take_band(work.band, buffers);
+  }
+  if (held_) std::memcpy(held_.get() + work.offset, work.band.bytes.data(), work.band.bytes.size());
+  return work.completes ? measure(work.part) : Status();
 }
 
 Status LinearIntake::make_finite(quant::PieceEncoder& encoder, std::uint64_t row) const {
@@ -110,9 +150,10 @@ Status LinearIntake::make_finite(quant::PieceEncoder& encoder, std::uint64_t row
                  *dtype_ == DType::kF32 && std::isinf(at->value) ? " (of F32 values, rounded to BF16)" : "");
 }
 
-Status LinearIntake::take(Band& band, EncodeBuffers& buffers) {
+Status LinearIntake::take_band(Band& band, EncodeBuffers& buffers) {
   const std::uint64_t k = parameter_.spec.k;
-  const std::uint64_t row = band.index * band_rows_, rows = band.bytes.size() / (k * dtype_bytes(*dtype_));
+  const std::uint64_t row = band.index * (bands_->band_bytes() / (k * dtype_bytes(*dtype_)));
+  const std::uint64_t rows = band.bytes.size() / (k * dtype_bytes(*dtype_));
   std::span<std::byte> values(band.owned.get(), band.bytes.size());
   if (!band.owned) {
     const bool changed = *dtype_ == DType::kF32 || nonfinite_ == quant::NonFinite::kZero;
@@ -122,7 +163,6 @@ Status LinearIntake::take(Band& band, EncodeBuffers& buffers) {
       std::memcpy(buffers.values.data(), band.bytes.data(), band.bytes.size());
       values = {buffers.values.data(), band.bytes.size()};
     } else {
-      // An encoder changes values only where it rounds F32 or zeroes what is not finite.
       values = {const_cast<std::byte*>(band.bytes.data()), band.bytes.size()};
     }
   }
@@ -166,41 +206,46 @@ Status LinearIntake::take_kept(std::span<std::byte> values, std::uint64_t row, s
   return {};
 }
 
-// Of the held values: whole rows of about a band.
-std::uint64_t LinearIntake::parts() const {
-  const std::uint64_t rows = std::max<std::uint64_t>(kBandBytes / (parameter_.spec.k * dtype_bytes(*dtype_)), 1);
-  return (parameter_.spec.n + rows - 1) / rows;
-}
+// ---- a scale that is shared
 
-Result<float> LinearIntake::measure(std::uint64_t part) {
-  const std::uint64_t row_bytes = parameter_.spec.k * dtype_bytes(*dtype_);
-  const std::uint64_t step = std::max<std::uint64_t>(kBandBytes / row_bytes, 1);
-  const std::uint64_t row = part * step, rows = std::min(step, parameter_.spec.n - row);
-  quant::PieceEncoder& encoder = held_parts_[part].emplace(kernels_, encoding_, *dtype_);
-  encoder.load(held_band_.subspan(row * row_bytes, rows * row_bytes), rows, parameter_.spec.k);
+Status LinearIntake::measure(std::uint64_t part) {
+  const std::uint64_t row_bytes = parameter_.spec.k * dtype_bytes(*dtype_), first = part * part_bytes_;
+  const std::uint64_t row = first / row_bytes, rows = part_bytes(part) / row_bytes;
+  std::byte* const values = held_ ? held_.get() : const_cast<std::byte*>(not_held_.data());  // not changed: is_direct()
+  quant::PieceEncoder& encoder = parts_[part].encoder.emplace(kernels_, encoding_, *dtype_);
+  encoder.load({values + first, part_bytes(part)}, rows, parameter_.spec.k);
   for (;;) {
-    if (const auto amax = encoder.amax(0, rows, 0, parameter_.spec.k)) return *amax;
+    if (const auto amax = encoder.amax(0, rows, 0, parameter_.spec.k)) {
+      parts_[part].amax = *amax;
+      return {};
+    }
     OCTAVO_TRY(make_finite(encoder, row));
   }
 }
 
+float LinearIntake::amax() const {
+  float out = 0;
+  for (const Part& part : parts_) out = std::max(out, part.amax);
+  return out;
+}
+
 Status LinearIntake::encode_part(std::uint64_t part, float amax, EncodeBuffers& buffers) {
-  const std::uint64_t step = std::max<std::uint64_t>(kBandBytes / (parameter_.spec.k * dtype_bytes(*dtype_)), 1);
-  const std::uint64_t row = part * step, rows = std::min(step, parameter_.spec.n - row);
-  const quant::PieceEncoder& encoder = *held_parts_[part];
-  buffers.codes.resize(rows * parameter_.spec.k);
+  const std::uint64_t k = parameter_.spec.k, row_bytes = k * dtype_bytes(*dtype_);
+  const std::uint64_t row = part * part_bytes_ / row_bytes, rows = part_bytes(part) / row_bytes;
+  const quant::PieceEncoder& encoder = *parts_[part].encoder;
+  buffers.codes.resize(rows * k);
   if (!encoder.encode_at(encoder.scale(amax), buffers.codes)) {
     return failure("tensor \"{}\": holds values that are not finite", parameter_.name);  // measure() has looked
   }
-  backend_.pack(weight_, {row, row + rows, 0, parameter_.spec.k}, std::as_bytes(std::span(buffers.codes)));
+  backend_.pack(weight_, {row, row + rows, 0, k}, std::as_bytes(std::span(buffers.codes)));
   return {};
 }
 
 void LinearIntake::finish_shared(float amax) {
-  scales_.assign(1, held_parts_.front()->scale(amax));
-  held_parts_.clear();
-  held_band_ = {};
+  scales_.assign(1, parts_.front().encoder->scale(amax));
+  for (Part& part : parts_) part.encoder.reset();
   held_ = {};
+  not_held_ = {};
 }
 
 Status LinearIntake::write_codes(std::uint64_t offset, std::span<const std::byte> bytes) {

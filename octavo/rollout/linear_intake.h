@@ -2,6 +2,7 @@
 // (whole tensors where one scale covers them), with the arithmetic of `octavo quantize`; codes are packed as they come.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,6 +26,14 @@ struct EncodeBuffers {
 
 class LinearIntake {
  public:
+  // What a worker does at once.
+  struct Work {
+    LinearIntake* linear = nullptr;
+    Band band;  // whole; or, of values whose scale is shared, some of a part's
+    std::uint64_t part = 0, offset = 0;
+    bool completes = false;  // the part is whole with them
+  };
+
   // All must outlive it. `weight` was made with parameter.spec.
   LinearIntake(const model::LinearParameter& parameter, quant::NonFinite nonfinite, backend::Backend& backend,
                const cpu::EncodeKernels& kernels, backend::LinearWeight& weight, BandMemory& memory);
@@ -38,21 +47,25 @@ class LinearIntake {
   // Values whose scale other weights share, or that have one scale: held until encode_shared().
   bool shares() const { return begun() && !codes() && parameter_.shared.has_value(); }
 
-  // ---- values. One thread; the bands are then worked on in several.
-  std::uint64_t would_hold(std::uint64_t offset, std::uint64_t bytes) const {
-    return shares() && bytes == bands_->band_bytes() ? bytes : bands_->would_hold(offset, bytes);
-  }
-  std::uint64_t held() const { return bands_ ? bands_->held() + held_band_.size() : 0; }
-  void write(std::uint64_t offset, std::span<const std::byte> bytes,
-             std::vector<std::pair<LinearIntake*, Band>>& whole);
-  // Any thread: encodes and packs a whole band.
-  Status take(Band& band, EncodeBuffers& buffers);
+  // ---- values. One thread; the work is then done in several, before the next write.
+  // `direct`: the group is complete with these, so that it is encoded before the sender has its memory back: if they
+  // are all values of the tensor they need not be held. They are aligned to their dtype then.
+  std::uint64_t would_hold(std::uint64_t offset, std::uint64_t bytes, bool direct) const;
+  std::uint64_t held() const { return (bands_ ? bands_->held() : 0) + (held_ ? total_ : 0); }
+  void write(std::uint64_t offset, std::span<const std::byte> bytes, bool direct, std::vector<Work>& work);
+  // Any thread: encodes and packs a whole band; of values whose scale is shared, keeps and measures them.
+  Status take(Work& work, EncodeBuffers& buffers);
+  // Bytes of a band of values in this dtype.
+  static std::uint64_t band_bytes(const model::LinearParameter& parameter, DType dtype);
+  // Checksums of the bands from now on, as they came.
+  void hash_bands() { hashing_ = true; }
+  const std::vector<std::uint64_t>& hashes() const { return hashes_; }
 
-  // ---- a scale that is shared: the tensor is held as one band, whole.
-  bool holds_all() const { return !held_band_.empty(); }
-  std::uint64_t parts() const;
-  Result<float> measure(std::uint64_t part);  // its largest magnitude; any thread, each part once, before the next:
-  Status encode_part(std::uint64_t part, float amax, EncodeBuffers& buffers);
+  // ---- a scale that is shared: what is done when all that share it are there.
+  bool measured() const { return shares() && parts_measured_ == parts_.size(); }
+  float amax() const;  // of all values
+  std::uint64_t parts() const { return parts_.size(); }
+  Status encode_part(std::uint64_t part, float amax, EncodeBuffers& buffers);  // any thread
   void finish_shared(float amax);  // after all parts: the held values are let go
 
   // ---- codes and scales. `row`s and offsets of the weight.
@@ -61,7 +74,16 @@ class LinearIntake {
   const std::vector<float>& scales() const { return scales_; }  // [scale_rows, scale_cols]; empty: none, or not yet
 
  private:
-  quant::PieceEncoder encoder(std::span<std::byte> values, std::uint64_t rows) const;
+  // Some rows of values whose scale is shared.
+  struct Part {
+    std::uint64_t there = 0;  // bytes
+    std::optional<quant::PieceEncoder> encoder;
+    float amax = 0;
+  };
+  bool is_direct(std::uint64_t bytes, bool direct) const;
+  std::uint64_t part_bytes(std::uint64_t part) const { return std::min(part_bytes_, total_ - part * part_bytes_); }
+  Status take_band(Band& band, EncodeBuffers& buffers);
+  Status measure(std::uint64_t part);
   Status make_finite(quant::PieceEncoder& encoder, std::uint64_t row) const;
   Status take_kept(std::span<std::byte> values, std::uint64_t row, std::uint64_t rows, EncodeBuffers& buffers);
 
@@ -73,11 +95,16 @@ class LinearIntake {
   BandMemory& memory_;
   std::optional<DType> dtype_;
   quant::WeightEncoding encoding_;
-  std::uint64_t band_rows_ = 0;
+  std::uint64_t total_ = 0;  // bytes
   std::optional<Bands> bands_;
-  BandMemory::Bytes held_;  // of a shared scale: all values
-  std::span<std::byte> held_band_;
-  std::vector<std::optional<quant::PieceEncoder>> held_parts_;
+  bool hashing_ = false;
+  std::vector<std::uint64_t> hashes_;
+  // Of a shared scale:
+  std::uint64_t part_bytes_ = 0;
+  std::vector<Part> parts_;
+  std::size_t parts_measured_ = 0;
+  BandMemory::Bytes held_;               // all values,
+  std::span<const std::byte> not_held_;  // or where the sender has them, until finish_shared()
   std::vector<float> scales_;
 };
 

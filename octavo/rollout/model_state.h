@@ -1,5 +1,5 @@
-// The weights that serve, read back: values as the model computes with them, and checksums of these. On the engine's
-// thread, between two steps.
+// The weights that serve, read back: values as the model computes with them, and checksums of codes and scales. On the
+// engine's thread, between two steps.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,13 @@ struct ParameterValues {
 // fused one). Biases and scales have no values of their own here.
 Result<ParameterValues> read_parameter(engine::Runner& runner, const std::string& name, std::uint64_t rows);
 
-// XXH3 (128 bits, hexadecimal) of every linear's and norm's FP32 values, dequantized, by name: two models with the same
-// checksums compute with the same weights, whichever codes and scales these are written in. A bias is part of its
-// linear's. Takes as long as reading the weights as FP32.
-Result<std::map<std::string, std::string>> parameter_checksums(engine::Runner& runner);
+// XXH3 (128 bits, hexadecimal: xxhash.xxh3_128_hexdigest) of every tensor by name: of FP8 weights the codes and, apart,
+// the scales, read out of the layout that the kernels read. They are the checksums of the tensors' bytes in the folder
+// that `octavo quantize` makes of the same weights with the same scheme (or, where nothing is quantized, in the
+// checkpoint). Scales, norms and biases are summed in the checkpoint's dtype, or in FP32 where that would round them; a
+// tensor that the backend holds in another dtype (of F16 and F32 checkpoints) as it is held. Scales of static
+// activations, which no update changes, are not among them. An error: copies of one scale differ.
+Result<std::map<std::string, std::string>> parameter_checksums(const model::LoadedModel& model,
+                                                               backend::Backend& backend, int threads);
 
 }  // namespace octavo::rollout

@@ -70,7 +70,8 @@ UpdateManager::UpdateManager(engine::EngineThread& engine, const ManagerOptions&
 
 UpdateManager::~UpdateManager() {
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !open_ || !open_->committing; });
     stopping_ = true;
     if (open_) end("the server ends");
   }
@@ -83,7 +84,7 @@ UpdateManager::~UpdateManager() {
 void UpdateManager::watch() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    if (!open_) {
+    if (!open_ || open_->committing) {
       changed_.wait(lock);
       continue;
     }
@@ -102,12 +103,14 @@ void UpdateManager::end(std::string why) {
   open_.reset();
   if (!options_.keep_shadow) shadow_.release();
   state_ = UpdateState::kIdle;
+  changed_.notify_all();
 }
 
 Result<UpdateManager::Transaction> UpdateManager::begin(bool partial) {
   const std::lock_guard lock(mutex_);
   if (open_) {
-    return failure("weight update {} is open: end or abort it first", open_->id);
+    return failure("weight update {} is {}", open_->id,
+                   open_->committing ? "being committed: wait for its end" : "open: end or abort it first");
   }
   UpdateOptions options = options_.update;
   options.partial = partial;
@@ -128,6 +131,7 @@ Result<UpdateManager::Transaction> UpdateManager::begin(bool partial) {
 
 Result<UpdateManager::Open*> UpdateManager::find(Transaction id) {
   if (open_ && open_->id == id) {
+    if (open_->committing) return failure("weight update {} is being committed", id);
     open_->deadline = Clock::now() + options_.timeout;
     return &*open_;
   }
@@ -164,44 +168,76 @@ TensorReceiver UpdateManager::receiver(Transaction id) {
 }
 
 Result<CommitResult> UpdateManager::commit(Transaction id, InFlight policy, std::optional<std::string> label) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   OCTAVO_ASSIGN(Open* const open, find(id));
-  const Clock::time_point start = Clock::now();
+  // Here, so that requests in flight are not aborted for an update that is not whole.
+  if (Status whole = open->update->check(); !whole.ok()) {
+    end(whole.error().message);
+    return std::move(whole).error();
+  }
+  open->committing = true;
   state_ = UpdateState::kCommitting;
+  commit_ = Commit::kWaiting;
+  why_ended_.clear();
+  lock.unlock();
+  Result<CommitResult> result = swap(*open, policy, std::move(label));
+  lock.lock();
+  if (commit_ == Commit::kAborted) {
+    const std::string why = why_ended_;
+    end(why);
+    return failure("weight update {} was ended: {}", id, why);
+  }
+  end(result.ok() ? "it was committed" : result.error().message);
+  return result;
+}
+
+Result<CommitResult> UpdateManager::swap(Open& open, InFlight policy, std::optional<std::string> label) {
+  const Clock::time_point start = Clock::now();
   CommitResult result;
   result.policy = policy;
-  // Here, so that requests in flight are not aborted for an update that is not whole.
-  Status done = open->update->check();
-  if (done.ok()) {
-    const auto write = [&](Engine& owned) -> Status {
-      engine::Runner& runner = owned.runner();
-      // The cache holds keys and values by its scales, so new scales need a new one.
-      const bool cache = runner.cache && is_fp8(runner.cache->shape().dtype) && open->update->changes_cache_scales();
-      if (cache && policy == InFlight::kInPlace && owned.unfinished() > 0) {
-        return failure(
-            "scales of the KV cache change, so keys and values in it cannot be kept in place; use abort, wait or "
-            "recompute");
-      }
-      OCTAVO_ASSIGN(result.summary, open->update->commit(*runner.model));
-      if (!cache) return {};
-      owned.release_kv_cache();
-      return owned.restore_kv_cache();
-    };
-    const std::string name = label.value_or(std::to_string(version().number + 1));
-    done = engine_.update_weights(policy, name, write);
-  }
+  const auto write = [&](Engine& owned) -> Status {
+    Commit waiting = Commit::kWaiting;
+    if (!commit_.compare_exchange_strong(waiting, Commit::kSwapping)) return failure("it was aborted");
+    engine::Runner& runner = owned.runner();
+    // The cache holds keys and values by its scales, so new scales need a new one.
+    const bool cache = runner.cache && is_fp8(runner.cache->shape().dtype) && open.update->changes_cache_scales();
+    if (cache && policy == InFlight::kInPlace && owned.unfinished() > 0) {
+      return failure(
+          "scales of the KV cache change, so keys and values in it cannot be kept in place; use abort, wait or "
+          "recompute");
+    }
+    OCTAVO_ASSIGN(result.summary, open.update->commit(*runner.model));
+    if (!cache) return {};
+    owned.release_kv_cache();
+    return owned.restore_kv_cache();
+  };
+  const std::string name = label.value_or(std::to_string(version().number + 1));
+  OCTAVO_TRY(engine_.update_weights(policy, name, write));
   result.version = version();
-  result.seconds = seconds_since(open->begun);
+  result.seconds = seconds_since(open.begun);
   result.commit_seconds = seconds_since(start);
-  end(done.ok() ? "it was committed" : done.error().message);
-  if (!done.ok()) return std::move(done).error();
   return result;
+}
+
+bool UpdateManager::abort_open(Transaction id, std::string& why) {
+  if (!open_ || open_->id != id || open_->committing) return false;
+  end(std::move(why));
+  return true;
 }
 
 bool UpdateManager::abort(Transaction id, std::string why) {
   const std::lock_guard lock(mutex_);
-  if (!open_ || open_->id != id) return false;
-  end(std::move(why));
+  return abort_open(id, why);
+}
+
+bool UpdateManager::abort_waiting(Transaction id, std::string why) {
+  const std::lock_guard lock(mutex_);
+  if (abort_open(id, why)) return true;
+  Commit waiting = Commit::kWaiting;
+  if (!open_ || open_->id != id || !open_->committing || !commit_.compare_exchange_strong(waiting, Commit::kAborted)) {
+    return false;
+  }
+  why_ended_ = std::move(why);
   return true;
 }
 
@@ -241,7 +277,8 @@ Result<ParameterValues> UpdateManager::read(const std::string& name, std::uint64
 Result<std::map<std::string, std::string>> UpdateManager::checksums() {
   std::map<std::string, std::string> out;
   OCTAVO_TRY(engine_.run_exclusive([&](Engine& owned) -> Status {
-    OCTAVO_ASSIGN(out, parameter_checksums(owned.runner()));
+    engine::Runner& runner = owned.runner();
+    OCTAVO_ASSIGN(out, parameter_checksums(*runner.model, *runner.backend, options_.update.threads));
     return {};
   }));
   return out;
@@ -262,7 +299,6 @@ Status UpdateManager::release_memory() {
 }
 
 Status UpdateManager::resume_memory() {
-  const std::lock_guard lock(mutex_);
   OCTAVO_TRY(engine_.run_exclusive([](Engine& owned) { return owned.restore_kv_cache(); }));
   memory_released_ = false;
   return {};

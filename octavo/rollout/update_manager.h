@@ -68,11 +68,15 @@ class UpdateManager {
   Result<std::vector<std::size_t>> declare_all(Transaction id, std::span<const TensorInfo> tensors);
   Status write(Transaction id, std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes);
   TensorReceiver receiver(Transaction id);
-  // `label` of the version; nullopt: its number. With kWait it returns when those in flight are finished; the others
-  // return after the step that runs. Ends the transaction, also when it fails.
+  // `label` of the version; nullopt: its number. With kWait it returns when those in flight are finished, however long
+  // that takes; the others return after the step that runs. Ends the transaction, also when it fails. Meanwhile
+  // everything else here answers.
   Result<CommitResult> commit(Transaction id, engine::InFlight policy, std::optional<std::string> label = {});
   // False: it is not open any more, or is being committed.
   bool abort(Transaction id, std::string why);
+  // Also one whose commit waits for requests: it fails when they are finished, and new requests wait until then. False
+  // when the sets are being swapped.
+  bool abort_waiting(Transaction id, std::string why);
   std::optional<Transaction> open() const;  // the one that is
   UpdateState state() const { return state_; }
 
@@ -101,9 +105,16 @@ class UpdateManager {
     Transaction id = 0;
     std::chrono::steady_clock::time_point begun, deadline;
     std::unique_ptr<WeightUpdate> update;
+    bool committing = false;  // `update` is the committing thread's
   };
-  Result<Open*> find(Transaction id);  // mutex_ is held
-  void end(std::string why);           // mutex_ is held
+  // Of a transaction whose commit waits: what comes first decides.
+  enum class Commit : std::uint8_t { kWaiting, kSwapping, kAborted };
+
+  // Those with mutex_ held:
+  Result<Open*> find(Transaction id);
+  bool abort_open(Transaction id, std::string& why);
+  void end(std::string why);
+  Result<CommitResult> swap(Open& open, engine::InFlight policy, std::optional<std::string> label);  // not held
   void watch();
 
   engine::EngineThread& engine_;
@@ -112,7 +123,9 @@ class UpdateManager {
   std::atomic<UpdateState> state_{UpdateState::kIdle};
   std::atomic<bool> memory_released_{false};
 
-  mutable std::mutex mutex_;  // of all below; held while tensors are encoded and while a commit waits
+  std::atomic<Commit> commit_{Commit::kWaiting};
+
+  mutable std::mutex mutex_;  // of all below; held while tensors are encoded, and not while a commit waits
   ShadowWeights shadow_;
   std::optional<Open> open_;
   Transaction last_ = 0;

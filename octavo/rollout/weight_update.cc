@@ -15,7 +15,6 @@ namespace octavo::rollout {
 namespace {
 
 constexpr std::size_t kNamed = 3;  // names in a sentence
-constexpr std::uint64_t kTiedBand = 1ull << 20;
 
 // "a, b, c, ..."
 std::string first_names(const std::vector<std::string>& names) {
@@ -77,6 +76,7 @@ WeightUpdate::WeightUpdate(const model::LoadedModel& model, backend::Backend& ba
     linears_.push_back(std::make_unique<LinearIntake>(p, parameters_.nonfinite, backend, kernels,
                                                       *p.place.in(shadow.weights_), memory_));
   }
+  if (parameters_.tied) linears_.front()->hash_bands();  // a head of its own may come, too
 }
 
 Status WeightUpdate::fail(Error error) {
@@ -239,7 +239,7 @@ Status WeightUpdate::write(Id id, std::uint64_t offset, std::span<const std::byt
 }
 
 Status WeightUpdate::write_targets(Incoming& tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
-  std::vector<std::pair<LinearIntake*, Band>> whole;
+  std::vector<LinearIntake::Work> work;
   for (Target& target : tensor.targets) {
     const std::uint64_t from = std::max(offset, target.begin), to = std::min(offset + bytes.size(), target.end);
     if (from >= to) continue;
@@ -247,40 +247,72 @@ Status WeightUpdate::write_targets(Incoming& tensor, std::uint64_t offset, std::
     const std::uint64_t at = from - target.begin;
     const Destination& d = target.destination;
     if (d.kind == Kind::kTiedHead) {
-      hash_tied(tied_head_, tensor.info.dtype, at, part);
+      write_tied_head(tensor.info.dtype, at, part, work);
     } else if (d.kind != Kind::kWeight) {
       std::memcpy(target.small.data() + at, part.data(), part.size());
     } else if (linears_[d.index]->codes()) {
       OCTAVO_TRY(linears_[d.index]->write_codes(at, part));
     } else {
-      LinearIntake& linear = *linears_[d.index];
-      const std::uint64_t more = linear.would_hold(at, part.size());
-      if (held_ + more > limit_) {
-        return failure(
-            "tensor \"{}\": with it {} of tensors are begun and not whole, more than the {} that an update may hold; "
-            "send one tensor after the other{}",
-            printable(tensor.info.name), human_bytes(held_ + more), human_bytes(limit_),
-            linear.parameter().shared ? ", and those that share a scale (q/k/v, gate/up) together" : "");
-      }
-      held_ -= linear.held();
-      linear.write(at, part, whole);
-      held_ += linear.held();
-      summary_.most_held_bytes = std::max(summary_.most_held_bytes, held_);
-      // Only where a head of its own may come.
-      if (parameters_.tied && d.index == 0) hash_tied(tied_embedding_, tensor.info.dtype, at, part);
+      OCTAVO_TRY(write_weight(tensor, *linears_[d.index], at, part, work));
     }
   }
-  OCTAVO_TRY(take_whole(whole));
+  OCTAVO_TRY(take(work));
   if (!tensor.whole()) return {};
   for (Target& target : tensor.targets) OCTAVO_TRY(finish_small(tensor, target));
   return encode_groups();
 }
 
-Status WeightUpdate::take_whole(std::vector<std::pair<LinearIntake*, Band>>& whole) {
-  if (whole.empty()) return {};
-  const int threads = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(options_.threads), whole.size()));
-  return for_each_index(threads, whole.size(), [&](std::size_t i, int worker) {
-    return whole[i].first->take(whole[i].second, buffers_[static_cast<std::size_t>(worker)]);
+Status WeightUpdate::write_weight(const Incoming& tensor, LinearIntake& linear, std::uint64_t offset,
+                                  std::span<const std::byte> bytes, std::vector<LinearIntake::Work>& work) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % dtype_bytes(tensor.info.dtype) == 0;
+  const bool direct = aligned && tensor.whole() && linear.shares() && completes_group(linear);
+  const std::uint64_t more = linear.would_hold(offset, bytes.size(), direct);
+  if (held_ + more > limit_) {
+    return failure(
+        "tensor \"{}\": with it {} of tensors are begun and not whole, more than the {} that an update may hold; "
+        "send one tensor after the other{}",
+        printable(tensor.info.name), human_bytes(held_ + more), human_bytes(limit_),
+        linear.parameter().shared ? ", and those that share a scale (q/k/v, gate/up) together" : "");
+  }
+  held_ -= linear.held();
+  linear.write(offset, bytes, direct, work);
+  held_ += linear.held();
+  summary_.most_held_bytes = std::max(summary_.most_held_bytes, held_);
+  return {};
+}
+
+// Work without a linear: only its checksum is wanted.
+void WeightUpdate::write_tied_head(DType dtype, std::uint64_t offset, std::span<const std::byte> bytes,
+                                   std::vector<LinearIntake::Work>& work) {
+  TiedHead& tied = tied_head_;
+  if (!tied.bands) {
+    const model::LinearParameter& embedding = parameters_.linears.front();
+    tied.bands.emplace(embedding.spec.n * embedding.spec.k * dtype_bytes(dtype),
+                       LinearIntake::band_bytes(embedding, dtype), memory_);
+    tied.hashes.resize(tied.bands->count());
+  }
+  held_ -= tied.bands->held();
+  tied.bands->write(offset, bytes, [&](Band band) { work.push_back({nullptr, std::move(band)}); });
+  held_ += tied.bands->held();
+  summary_.most_held_bytes = std::max(summary_.most_held_bytes, held_);
+}
+
+Status WeightUpdate::take(std::vector<LinearIntake::Work>& work) {
+  if (work.empty()) return {};
+  const int threads = static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(options_.threads), work.size()));
+  return for_each_index(threads, work.size(), [&](std::size_t i, int worker) -> Status {
+    if (work[i].linear == nullptr) {
+      tied_head_.hashes[work[i].band.index] = hash64(work[i].band.bytes);
+      return {};
+    }
+    return work[i].linear->take(work[i], buffers_[static_cast<std::size_t>(worker)]);
+  });
+}
+
+// Whether all others that share its scale are there.
+bool WeightUpdate::completes_group(const LinearIntake& linear) const {
+  return std::all_of(linears_.begin(), linears_.end(), [&](const auto& other) {
+    return other.get() == &linear || other->parameter().shared != linear.parameter().shared || other->measured();
   });
 }
 
@@ -291,7 +323,7 @@ Status WeightUpdate::encode_groups() {
   for (const auto& linear : linears_) {
     const auto& shared = linear->parameter().shared;
     if (!shared || encoded_groups_.contains(*shared)) continue;
-    if (linear->holds_all()) {
+    if (linear->measured()) {
       groups[*shared].push_back(linear.get());
     } else {
       waiting.insert(*shared);
@@ -310,12 +342,8 @@ Status WeightUpdate::encode_group(const std::vector<LinearIntake*>& group) {
   for (LinearIntake* linear : group) {
     for (std::uint64_t part = 0; part < linear->parts(); ++part) parts.emplace_back(linear, part);
   }
-  std::vector<float> amax(parts.size());
-  OCTAVO_TRY(for_each_index(options_.threads, parts.size(), [&](std::size_t i, int) -> Status {
-    OCTAVO_ASSIGN(amax[i], parts[i].first->measure(parts[i].second));
-    return {};
-  }));
-  const float largest = *std::max_element(amax.begin(), amax.end());
+  float largest = 0;
+  for (const LinearIntake* linear : group) largest = std::max(largest, linear->amax());
   OCTAVO_TRY(for_each_index(options_.threads, parts.size(), [&](std::size_t i, int worker) {
     return parts[i].first->encode_part(parts[i].second, largest, buffers_[static_cast<std::size_t>(worker)]);
   }));
@@ -358,19 +386,6 @@ Status WeightUpdate::finish_small(const Incoming& tensor, Target& target) {
     default: break;
   }
   return {};
-}
-
-void WeightUpdate::hash_tied(TiedBands& tied, DType dtype, std::uint64_t offset, std::span<const std::byte> bytes) {
-  if (!tied.bands) {
-    const backend::LinearSpec& spec = parameters_.linears.front().spec;
-    tied.dtype = dtype;
-    tied.bands.emplace(spec.n * spec.k * dtype_bytes(dtype), kTiedBand, memory_);
-    tied.hashes.resize(tied.bands->count());
-  }
-  held_ -= tied.bands->held();
-  tied.bands->write(offset, bytes, [&](const Band& band) { tied.hashes[band.index] = hash64(band.bytes); });
-  held_ += tied.bands->held();
-  summary_.most_held_bytes = std::max(summary_.most_held_bytes, held_);
 }
 
 // ---- what is there
@@ -468,7 +483,8 @@ Status WeightUpdate::check_missing() const {
                      parameters_.linears[i].scale);
     }
   }
-  if (tied_head_.bands && (tied_head_.dtype != tied_embedding_.dtype || tied_head_.hashes != tied_embedding_.hashes)) {
+  // Of another dtype they differ, too.
+  if (tied_head_.bands && tied_head_.hashes != linears_.front()->hashes()) {
     return failure("\"{}\" differs from \"{}\", but the running model has one weight for both (tie_word_embeddings)",
                    parameters_.head, parameters_.embedding);
   }

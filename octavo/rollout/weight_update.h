@@ -117,9 +117,8 @@ class WeightUpdate {
     std::vector<Target> targets;
     bool whole() const { return there.total() == bytes; }
   };
-  // The bands' checksums of the head and the embedding of a tied model, which must be equal.
-  struct TiedBands {
-    std::optional<DType> dtype;
+  // Checksums of a tied model's head in the bands of its embedding, whose must be equal.
+  struct TiedHead {
     std::optional<Bands> bands;
     std::vector<std::uint64_t> hashes;
   };
@@ -128,11 +127,15 @@ class WeightUpdate {
   Status check_tensor(const TensorInfo& info, const std::vector<Destination>& destinations) const;
   Status add(const TensorInfo& info, std::vector<Destination> destinations, Id id);
   Status write_targets(Incoming& tensor, std::uint64_t offset, std::span<const std::byte> bytes);
-  Status take_whole(std::vector<std::pair<LinearIntake*, Band>>& whole);
+  Status write_weight(const Incoming& tensor, LinearIntake& linear, std::uint64_t offset,
+                      std::span<const std::byte> bytes, std::vector<LinearIntake::Work>& work);
+  void write_tied_head(DType dtype, std::uint64_t offset, std::span<const std::byte> bytes,
+                       std::vector<LinearIntake::Work>& work);
+  Status take(std::vector<LinearIntake::Work>& work);
+  bool completes_group(const LinearIntake& linear) const;
   Status encode_groups();
   Status encode_group(const std::vector<LinearIntake*>& group);
   Status finish_small(const Incoming& tensor, Target& target);
-  void hash_tied(TiedBands& tied, DType dtype, std::uint64_t offset, std::span<const std::byte> bytes);
   std::string group_names(std::uint32_t shared) const;
   Status check_linear(std::size_t index, std::vector<std::string>& missing) const;
   Status check_missing() const;
@@ -153,7 +156,7 @@ class WeightUpdate {
   std::vector<std::optional<std::vector<float>>> biases_, vectors_;
   std::vector<std::optional<float>> k_scales_, v_scales_;
   std::set<std::uint32_t> encoded_groups_;
-  TiedBands tied_embedding_, tied_head_;
+  TiedHead tied_head_;
   std::vector<EncodeBuffers> buffers_;
   UpdateSummary summary_;
   std::uint64_t held_ = 0;

@@ -186,7 +186,7 @@ void add_update_routes(RouteTable& table, ServeContext& context, const UpdateRou
             [routes](Exchange& x) { static_cast<void>(x.reply(Reply::json(parameters_json(*routes)))); });
   table.add("POST", "/abort_weight_update", [routes](Exchange& x) {
     const auto id = routes->updates.open();
-    const bool ended = id && routes->updates.abort(*id, "a client aborted it");
+    const bool ended = id && routes->updates.abort_waiting(*id, "a client aborted it");
     Json reply = state_json(*routes);
     reply["aborted"] = ended;
     static_cast<void>(x.reply(Reply::json(reply)));

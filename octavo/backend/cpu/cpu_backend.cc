@@ -99,6 +99,15 @@ class CpuBackend : public backend::Backend {
   void set_bias(LinearWeight& weight, std::span<const float> bias) override {
     static_cast<CpuLinearWeight&>(weight).set_bias(bias);
   }
+  void unpack(const LinearWeight& weight, const backend::Rectangle& part, std::span<std::byte> bytes) const override {
+    static_cast<const CpuLinearWeight&>(weight).unpack(part, bytes);
+  }
+  Status read_scales(const LinearWeight& weight, std::span<float> scales) const override {
+    return static_cast<const CpuLinearWeight&>(weight).read_scales(scales);
+  }
+  void read_bias(const LinearWeight& weight, std::span<float> bias) const override {
+    static_cast<const CpuLinearWeight&>(weight).read_bias(bias);
+  }
 
   void embed(std::span<const std::int32_t> ids, const LinearWeight& table, Matrix out) override;
   void rms_norm(Matrix x, const Buffer& weight, float eps, Activations& out) override;

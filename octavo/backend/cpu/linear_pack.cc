@@ -1,6 +1,10 @@
 // A panel is the transpose of its rows, in units of a pair (FP8: 2 bytes, BF16: 4) or of one FP32 number.
 #include "octavo/backend/cpu/linear_pack.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 
@@ -68,33 +72,75 @@ void transpose(const std::byte* in, std::uint64_t in_stride, std::byte* out, std
   }
 }
 
-// `units` units of `rows` rows of one panel; out: the first row's place in the first unit's line.
+// Lines that nobody reads soon: the processor need not read what it will overwrite. `out` is aligned to a cache line.
+void write_lines(const std::byte* in, std::size_t bytes, std::byte* out) {
+#ifdef __SSE2__
+  for (std::size_t at = 0; at < bytes; at += sizeof(__m128i)) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(out + at), load<__m128i>(in + at));
+  }
+#else
+  std::memcpy(out, in, bytes);
+#endif
+}
+
+// `units` units of `rows` rows of one panel, between rows in `in` and lines in `out`, where `out` is the first row's
+// place in the first unit's line.
 template <typename Unit>
-void place_units(const std::byte* in, std::uint64_t in_stride, std::uint64_t rows, std::uint64_t units,
-                 std::byte* out) {
-  constexpr std::uint64_t kSide = 16 / sizeof(Unit);      // of a square that is transposed in registers
-  constexpr std::uint64_t kTogether = 64 / sizeof(Unit);  // a cache line of a row
-  constexpr std::uint64_t kLine = kPanel * sizeof(Unit);
-  const auto one_by_one = [&](std::uint64_t row_end, std::uint64_t row_begin, std::uint64_t begin, std::uint64_t end) {
-    for (std::uint64_t row = row_begin; row < row_end; ++row) {
-      for (std::uint64_t u = begin; u < end; ++u) {
-        std::memcpy(out + u * kLine + row * sizeof(Unit), in + row * in_stride + u * sizeof(Unit), sizeof(Unit));
+class Units {
+ public:
+  static void place(const std::byte* in, std::uint64_t in_stride, std::uint64_t rows, std::uint64_t units,
+                    std::byte* out) {
+    std::uint64_t begin = 0;
+    if (rows == kPanel && reinterpret_cast<std::uintptr_t>(out) % kCacheLine == 0) {
+      // Made whole in a near cache first.
+      alignas(kCacheLine) std::byte lines[kTogether * kLine];
+      for (; begin + kTogether <= units; begin += kTogether) {
+        move(in + begin * sizeof(Unit), in_stride, sizeof(Unit), lines, sizeof(Unit), kLine, kPanel, kTogether);
+        write_lines(lines, sizeof lines, out + begin * kLine);
       }
     }
-  };
-  const std::uint64_t square_rows = rows / kSide * kSide, square_units = units / kSide * kSide;
-  for (std::uint64_t begin = 0; begin < square_units; begin += kTogether) {
-    const std::uint64_t end = std::min(square_units, begin + kTogether);
-    for (std::uint64_t row = 0; row < square_rows; row += kSide) {
-      for (std::uint64_t u = begin; u < end; u += kSide) {
-        transpose(in + row * in_stride + u * sizeof(Unit), in_stride, out + u * kLine + row * sizeof(Unit), kLine,
-                  Unit{});
-      }
+    for (; begin < units; begin += kTogether) {
+      move(in + begin * sizeof(Unit), in_stride, sizeof(Unit), out + begin * kLine, sizeof(Unit), kLine, rows,
+           std::min(kTogether, units - begin));
     }
   }
-  one_by_one(rows, square_rows, 0, square_units);
-  one_by_one(rows, 0, square_units, units);
-}
+  static void take(const std::byte* lines, std::uint64_t rows, std::uint64_t units, std::byte* out,
+                   std::uint64_t out_stride) {
+    for (std::uint64_t begin = 0; begin < units; begin += kTogether) {
+      move(lines + begin * kLine, sizeof(Unit), kLine, out + begin * sizeof(Unit), out_stride, sizeof(Unit), rows,
+           std::min(kTogether, units - begin));
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kCacheLine = 64;
+  static constexpr std::uint64_t kSide = 16 / sizeof(Unit);              // of a square that is transposed in registers
+  static constexpr std::uint64_t kTogether = kCacheLine / sizeof(Unit);  // units: a cache line of a row
+  static constexpr std::uint64_t kLine = kPanel * sizeof(Unit);
+
+  // From where a row's units, and a unit's rows, are so many bytes apart to where they are so many apart: one of the
+  // two is sizeof(Unit) on either side, and not the same.
+  static void move(const std::byte* in, std::uint64_t in_row, std::uint64_t in_unit, std::byte* out,
+                   std::uint64_t out_row, std::uint64_t out_unit, std::uint64_t rows, std::uint64_t units) {
+    const std::uint64_t square_rows = rows / kSide * kSide, square_units = units / kSide * kSide;
+    const auto one_by_one = [&](std::uint64_t row_begin, std::uint64_t row_end, std::uint64_t begin,
+                                std::uint64_t end) {
+      for (std::uint64_t row = row_begin; row < row_end; ++row) {
+        for (std::uint64_t u = begin; u < end; ++u) {
+          std::memcpy(out + row * out_row + u * out_unit, in + row * in_row + u * in_unit, sizeof(Unit));
+        }
+      }
+    };
+    for (std::uint64_t row = 0; row < square_rows; row += kSide) {
+      for (std::uint64_t u = 0; u < square_units; u += kSide) {
+        transpose(in + row * in_row + u * in_unit, in_unit == sizeof(Unit) ? in_row : in_unit,
+                  out + row * out_row + u * out_unit, out_unit == sizeof(Unit) ? out_row : out_unit, Unit{});
+      }
+    }
+    one_by_one(square_rows, rows, 0, square_units);
+    one_by_one(0, rows, square_units, units);
+  }
+};
 
 }  // namespace
 
@@ -123,20 +169,45 @@ void place_in_panels(const PanelLayout& layout, const std::byte* in, std::uint64
     const std::byte* from = in + r * in_stride + begin * size;
     std::byte* to = panels + layout.at(row + r, k + begin);
     if (size == 1) {
-      place_units<std::uint16_t>(from, in_stride, run, units, to);
+      Units<std::uint16_t>::place(from, in_stride, run, units, to);
     } else {
-      place_units<std::uint32_t>(from, in_stride, run, units, to);
+      Units<std::uint32_t>::place(from, in_stride, run, units, to);
     }
     r += run;
   }
   if (begin + units * per_unit < count) place_column(count - 1);
 }
 
-void take_from_panels(const PanelLayout& layout, const std::byte* panels, std::uint64_t row, std::uint64_t k,
-                      std::uint64_t count, std::byte* out) {
-  for (std::uint64_t i = 0; i < count; ++i) {
-    std::memcpy(out + i * layout.size, panels + layout.at(row, k + i), layout.size);
+void finish_placing() {
+#ifdef __SSE2__
+  _mm_sfence();  // stores past the caches are in no order with others
+#endif
+}
+
+void take_from_panels(const PanelLayout& layout, const std::byte* panels, std::uint64_t row, std::uint64_t rows,
+                      std::uint64_t k, std::uint64_t count, std::byte* out, std::uint64_t out_stride) {
+  const std::uint64_t size = layout.size;
+  const std::uint64_t per_unit = size == 4 ? 1 : kPair;
+  const auto take_column = [&](std::uint64_t at) {
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      std::memcpy(out + r * out_stride + at * size, panels + layout.at(row + r, k + at), size);
+    }
+  };
+  std::uint64_t begin = 0;
+  if (k % per_unit != 0 && count != 0) take_column(begin++);
+  const std::uint64_t units = (count - begin) / per_unit;
+  for (std::uint64_t r = 0; r < rows && units != 0;) {
+    const std::uint64_t run = std::min(rows - r, kPanel - (row + r) % kPanel);
+    const std::byte* from = panels + layout.at(row + r, k + begin);
+    std::byte* to = out + r * out_stride + begin * size;
+    if (size == 1) {
+      Units<std::uint16_t>::take(from, run, units, to, out_stride);
+    } else {
+      Units<std::uint32_t>::take(from, run, units, to, out_stride);
+    }
+    r += run;
   }
+  if (begin + units * per_unit < count) take_column(count - 1);
 }
 
 }  // namespace octavo::cpu

@@ -16,12 +16,16 @@ struct PanelLayout {
 };
 
 // Elements [k, k + count) of `rows` rows from `row` on, which lie in `in` with `in_stride` bytes from row to row, to
-// their places. Writes nothing else, so threads may place neighbours.
+// their places. Writes nothing else, so threads may place neighbours. Whole lines go past the caches: what is placed is
+// read when all of the model is, and need not be fetched first to be overwritten. Afterwards the thread must call
+// finish_placing() before another one may see what it placed.
 void place_in_panels(const PanelLayout& layout, const std::byte* in, std::uint64_t in_stride, std::uint64_t row,
                      std::uint64_t rows, std::uint64_t k, std::uint64_t count, std::byte* panels);
 
-// Elements [k, k + count) of a row out of their places.
-void take_from_panels(const PanelLayout& layout, const std::byte* panels, std::uint64_t row, std::uint64_t k,
-                      std::uint64_t count, std::byte* out);
+void finish_placing();
+
+// Elements [k, k + count) of `rows` rows from `row` on out of their places, with `out_stride` bytes from row to row.
+void take_from_panels(const PanelLayout& layout, const std::byte* panels, std::uint64_t row, std::uint64_t rows,
+                      std::uint64_t k, std::uint64_t count, std::byte* out, std::uint64_t out_stride);
 
 }  // namespace octavo::cpu

@@ -175,13 +175,20 @@ void CpuLinearWeight::pack(const backend::Rectangle& part, std::span<const std::
   }
   const unsigned size = dtype_bytes(stored_);
   const auto after = std::upper_bound(segments_.starts.begin(), segments_.starts.end(), part.col_begin);
-  std::uint64_t col = part.col_begin;
-  for (auto s = static_cast<std::size_t>(after - segments_.starts.begin()) - 1; col < part.col_end; ++s) {
-    const std::uint64_t count = std::min(part.col_end, segments_.starts[s + 1]) - col;
-    place_in_panels(layout(), in + (col - part.col_begin) * size, cols * size, part.row_begin, rows,
-                    segments_.offsets[s] + (col - segments_.starts[s]), count, data_.bytes());
-    col += count;
+  const auto first = static_cast<std::size_t>(after - segments_.starts.begin()) - 1;
+  // Panel by panel, so that memory is written from one end to the other.
+  for (std::uint64_t r = 0; r < rows;) {
+    const std::uint64_t row = part.row_begin + r, run = std::min(rows - r, kPanel - row % kPanel);
+    std::uint64_t col = part.col_begin;
+    for (std::size_t s = first; col < part.col_end; ++s) {
+      const std::uint64_t count = std::min(part.col_end, segments_.starts[s + 1]) - col;
+      place_in_panels(layout(), in + (r * cols + col - part.col_begin) * size, cols * size, row, run,
+                      segments_.offsets[s] + (col - segments_.starts[s]), count, data_.bytes());
+      col += count;
+    }
+    r += run;
   }
+  finish_placing();
   if (is_fp8(stored_) && any_nan(stored_, bytes.data(), bytes.size())) has_nan_.store(true, std::memory_order_relaxed);
 }
 
@@ -207,6 +214,52 @@ void CpuLinearWeight::set_bias(std::span<const float> bias) {
   std::copy(bias.begin(), bias.end(), bias_.floats());
   has_bias_ = true;
 }
+
+void CpuLinearWeight::unpack(const backend::Rectangle& part, std::span<std::byte> bytes) const {
+  if (part.row_begin >= part.row_end) return;
+  const unsigned size = dtype_bytes(stored_);
+  const std::uint64_t rows = part.row_end - part.row_begin, cols = part.col_end - part.col_begin;
+  const auto after = std::upper_bound(segments_.starts.begin(), segments_.starts.end(), part.col_begin);
+  std::uint64_t col = part.col_begin;
+  for (auto s = static_cast<std::size_t>(after - segments_.starts.begin()) - 1; col < part.col_end; ++s) {
+    const std::uint64_t count = std::min(part.col_end, segments_.starts[s + 1]) - col;
+    take_from_panels(layout(), data_.bytes(), part.row_begin, rows, segments_.offsets[s] + (col - segments_.starts[s]),
+                     count, bytes.data() + (col - part.col_begin) * size, cols * size);
+    col += count;
+  }
+}
+
+Status CpuLinearWeight::read_scales(std::span<float> scales) const {
+  std::vector<bool> there(scales.size());
+  const auto take = [&](std::size_t at, float value) -> Status {
+    // As bits: a NaN is a scale like another here.
+    if (there[at] && std::bit_cast<std::uint32_t>(scales[at]) != std::bit_cast<std::uint32_t>(value)) {
+      return failure("the copies of scale {} of a weight [{}, {}] differ: {} and {}", at, spec_.n, spec_.k, scales[at],
+                     value);
+    }
+    there[at] = true;
+    scales[at] = value;
+    return {};
+  };
+  const float* in = scales_.floats();
+  if (!scales_by_segment()) {
+    for (std::uint64_t row = 0; row < spec_.n; ++row) OCTAVO_TRY(take(row / spec_.block_n, in[row]));
+    return {};
+  }
+  const std::uint64_t width = scale_width(spec_);
+  for (std::uint64_t panel = 0; panel < panels_of(spec_); ++panel) {
+    for (std::uint64_t s = 0; s < segments_.count(); ++s) {
+      const std::uint64_t block = segments_.starts[s] / spec_.block_k;
+      for (std::uint64_t i = 0; i < width; ++i) {
+        const std::uint64_t row = std::min(panel * kPanel + i, spec_.n - 1);
+        OCTAVO_TRY(take(row / spec_.block_n * spec_.scale_cols() + block, *in++));
+      }
+    }
+  }
+  return {};
+}
+
+void CpuLinearWeight::read_bias(std::span<float> bias) const { std::copy_n(bias_.floats(), bias.size(), bias.begin()); }
 
 Element CpuLinearWeight::element() const {
   switch (stored_) {
@@ -245,7 +298,7 @@ void CpuLinearWeight::decode_row(const Kernels& kernels, std::uint64_t row, floa
   for (std::uint64_t s = 0; s < segments_.count(); ++s) {
     const std::uint64_t start = segments_.starts[s];
     const std::uint64_t count = segments_.starts[s + 1] - start;
-    take_from_panels(layout(), a.weight, row, segments_.offsets[s], count, elements);
+    take_from_panels(layout(), a.weight, row, 1, segments_.offsets[s], count, elements, 0);
     kernels.decode(a.element, a.table, elements, count, out + start);
     if (!is_fp8(stored_)) continue;
     float scale = 1;

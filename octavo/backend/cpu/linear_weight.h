@@ -39,6 +39,10 @@ class CpuLinearWeight : public backend::LinearWeight {
   void pack(const backend::Rectangle& part, std::span<const std::byte> bytes);
   void set_scales(std::span<const float> scales);
   void set_bias(std::span<const float> bias);
+  // Backend::unpack, read_scales, read_bias.
+  void unpack(const backend::Rectangle& part, std::span<std::byte> bytes) const;
+  Status read_scales(std::span<float> scales) const;
+  void read_bias(std::span<float> bias) const;
 
   const Segments& segments() const { return segments_; }
   Element element() const;
