@@ -1,10 +1,9 @@
 // octavo serve as a process: its address, its answers, its end; its configuration file; other servers' flags.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 
+#include "tests/cli/serve_process.h"
 #include "tests/engine/open_tiny.h"
-#include "tests/serve/connection.h"
 #include "tests/support/run_command.h"
 #include "tests/support/temp_dir.h"
 
@@ -17,61 +16,8 @@ std::string tiny_model() {
   return path;
 }
 
-class Process {
- public:
-  explicit Process(std::vector<std::string> arguments) {
-    int ends[2];
-    if (::pipe(ends) != 0) throw std::runtime_error("pipe");
-    arguments.insert(arguments.begin(), {OCTAVO_BINARY, "serve"});
-    std::vector<char*> argv;
-    for (std::string& a : arguments) argv.push_back(a.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(ends[1], STDERR_FILENO);
-      ::close(ends[0]);
-      ::close(ends[1]);
-      ::execv(OCTAVO_BINARY, argv.data());
-      ::_exit(127);
-    }
-    ::close(ends[1]);
-    err_ = ends[0];
-    // The last line of the start: "octavo serve: NAME at http://127.0.0.1:PORT".
-    char c = 0;
-    while (text_.find("at http://") == text_.npos || !text_.ends_with('\n')) {
-      if (::read(err_, &c, 1) != 1) break;
-      text_ += c;
-    }
-    const std::size_t at = text_.find("at http://127.0.0.1:");
-    if (at != text_.npos) port_ = std::stoi(text_.substr(at + 20));
-  }
-  ~Process() {
-    if (pid_ > 0) ::kill(pid_, SIGKILL);
-    finish();
-    ::close(err_);
-  }
-  int port() const { return port_; }
-  const std::string& text() const { return text_; }
-  void signal(int number) const { ::kill(pid_, number); }
-  int finish() {
-    int status = -1;
-    if (pid_ > 0) ::waitpid(std::exchange(pid_, -1), &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  test::Response request(const char* method, const char* target, const std::string& body = "") const {
-    test::Connection c(port_);
-    c.send_request(method, target, body);
-    return c.read_response();
-  }
-
- private:
-  pid_t pid_ = -1;
-  int err_ = -1, port_ = 0;
-  std::string text_;
-};
-
 TEST(Serve, AnswersAndDrains) {
-  Process server({tiny_model(), "--port", "0", "--max-model-len", "256", "--served-model-name", "a", "b"});
+  test::ServeProcess server({tiny_model(), "--port", "0", "--max-model-len", "256", "--served-model-name", "a", "b"});
   ASSERT_GT(server.port(), 0) << server.text();
   EXPECT_NE(server.text().find("a, b at http://"), std::string::npos) << server.text();
   EXPECT_EQ(server.request("GET", "/v1/models").json()["data"][1]["id"], "b");
@@ -100,7 +46,7 @@ TEST(Serve, ConfigFile) {
   write(
       "served-model-name: [x, y]\nquantization: fp8\nhf_overrides:\n  quantization_config: {quant_method: fp8, "
       "activation_scheme: dynamic, fmt: e4m3, weight_block_size: [64, 64]}\nenable-prefix-caching: false\n");
-  Process server({"--config", config, "--max-num-seqs", "2"});
+  test::ServeProcess server({"--config", config, "--max-num-seqs", "2"});
   ASSERT_GT(server.port(), 0) << server.text();
   EXPECT_NE(server.text().find("F8_E4M3 64x64 blocks"), std::string::npos) << server.text();
   EXPECT_NE(server.text().find("2 requests"), std::string::npos) << server.text();
@@ -125,7 +71,7 @@ TEST(Serve, ChatTemplateFile) {
   const test::TempDir dir;
   const std::string file = (dir / "mine.jinja").string();
   test::write_file(file, "{% for m in messages %}[{{ m.content }}]{% endfor %}");
-  Process server({tiny_model(), "--port", "0", "--chat-template", file});
+  test::ServeProcess server({tiny_model(), "--port", "0", "--chat-template", file});
   ASSERT_GT(server.port(), 0) << server.text();
   const Json messages = {{{"role", "user"}, {"content", "a"}}, {{"role", "user"}, {"content", "b"}}};
   const Json ids = server.request("POST", "/tokenize", Json({{"messages", messages}}).dump()).json()["tokens"];

@@ -285,6 +285,59 @@ TEST_F(UpdateRoutes, PauseAndGoOn) {
   EXPECT_EQ(server.request("POST", "/pause?mode=other").status, 400);
 }
 
+// Paused means that no token is made; a pause that waits comes after the last one.
+TEST_F(UpdateRoutes, PausedIsStill) {
+  TestServer server(setup());
+  const auto made = [&] { return server->engine().metrics().generation_tokens; };
+  {
+    Running running(server, 2000);
+    EXPECT_EQ(server.request("POST", "/pause?mode=keep").status, 200);
+    const auto tokens = made();
+    for (int i = 0; i < 5; ++i) server.post("/weights_checker", {{"action", "checksum"}});  // between two steps
+    EXPECT_EQ(made(), tokens);
+    EXPECT_LT(tokens, 2000u);
+    EXPECT_EQ(server.request("POST", "/resume").status, 200);
+    EXPECT_EQ(running.finish()["completion_tokens"], 2000);
+  }
+  Running running(server, 1000);
+  EXPECT_EQ(server.request("POST", "/pause?mode=wait").status, 200);
+  EXPECT_EQ(made(), 3000u);
+  EXPECT_EQ(running.finish()["completion_tokens"], 1000);
+  EXPECT_EQ(server.post("/generate", {{"input_ids", {1}}}).status, 503);
+  EXPECT_EQ(server.request("POST", "/resume").status, 200);
+  EXPECT_EQ(server.post("/generate", {{"input_ids", {1}}}).status, 200);
+}
+
+// A commit that waits for a request: the rest of the server answers, and it can be called off.
+TEST_F(UpdateRoutes, AWaitingCommitStopsNobody) {
+  TestServer server(setup());
+  const NewWeights weights(2);
+  const Json before = logprobs(server);
+  for (const bool called_off : {true, false}) {
+    SCOPED_TRACE(called_off);
+    auto running = std::make_unique<Running>(server, 30'000);
+    ASSERT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+    ASSERT_EQ(server.request("POST", "/update_weights_from_tensor", weights.files[0], kTensors).status, 200);
+    Connection commit(server.port());
+    commit.send_request("POST", "/end_weight_update", R"({"policy": "wait", "weight_version": "late"})");
+    ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "committing"; }));
+    EXPECT_EQ(server.get("/health").status, 200);
+    EXPECT_EQ(server.get("/weight_info").json()["weight_version"], "default");
+    EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 400);
+    EXPECT_EQ(server.post("/weights_checker", {{"action", "snapshot"}}).status, 200);
+    EXPECT_EQ(server.request("POST", "/update_weights", weights.files[0], kTensors).status, 400);
+    EXPECT_EQ(server.get("/weight_update").json()["state"], "committing") << "a late sender ends nothing";
+    if (called_off) {
+      EXPECT_EQ(server.request("POST", "/abort_weight_update").json()["aborted"], true);
+    }
+    running.reset();  // its connection ends, and with it the request
+    const Response done = commit.read_response();
+    EXPECT_EQ(done.status, called_off ? 400 : 200) << done.body;
+    EXPECT_EQ(generate(server)["weight_version"], called_off ? "default" : "late");
+    EXPECT_EQ(without_text(logprobs(server)), called_off ? without_text(before) : fresh_logprobs(weights.folder));
+  }
+}
+
 TEST_F(UpdateRoutes, SleepAndMemory) {
   TestServer server(setup());
   const Json before = logprobs(server);
@@ -294,10 +347,15 @@ TEST_F(UpdateRoutes, SleepAndMemory) {
     const bool vllm = std::string_view(release).starts_with("/sleep");
     EXPECT_EQ(server.request("POST", release).status, 200);
     EXPECT_EQ(server.get("/is_sleeping").json()["is_sleeping"], vllm);
+    // There is no cache: a request waits.
+    Connection waiting(server.port());
+    waiting.send_request("POST", "/generate",
+                         Json{{"input_ids", {1}}, {"sampling_params", {{"max_new_tokens", 2}}}}.dump());
+    ASSERT_TRUE(TestServer::eventually([&] { return server->engine().metrics().waiting > 0; }));
     // The weights are updated while the cache is away, as verl does.
     EXPECT_EQ(server.post("/resume_memory_occupation", {{"tags", {"weights"}}}).body, "null");
     EXPECT_EQ(server.request("POST", "/wake_up?tags=weights").json()["status"], vllm ? "sleeping" : "awake");
-    const Response r = server.post("/update_weights_from_disk", {{"model_path", weights.folder}});
+    const Response r = server.post("/update_weights_from_disk", {{"model_path", weights.folder}, {"policy", "keep"}});
     EXPECT_EQ(r.status, 200) << r.body;
     if (vllm) {
       EXPECT_EQ(server.request("POST", "/wake_up").json()["status"], "awake");
@@ -305,6 +363,9 @@ TEST_F(UpdateRoutes, SleepAndMemory) {
       EXPECT_EQ(server.post("/resume_memory_occupation", {{"tags", {"kv_cache"}}}).body, "null");
     }
     EXPECT_EQ(server.get("/is_sleeping").json()["is_sleeping"], false);
+    const Json waited = waiting.read_response().json()["meta_info"];
+    EXPECT_EQ(waited["weight_version"], r.json()["weight_version"]);
+    EXPECT_EQ(waited["completion_tokens"], 2);
     EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
   }
   EXPECT_EQ(server.post("/release_memory_occupation", {{"tags", {"weihgts"}}}).status, 400);
