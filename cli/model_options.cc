@@ -14,7 +14,7 @@
 #include "octavo/base/placement.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/dialect/vllm.h"
+#include "octavo/dialect/online_choice.h"
 
 namespace octavo::cli {
 namespace {
@@ -22,15 +22,8 @@ namespace {
 constexpr std::uint64_t kMostContext = 1ull << 32;
 constexpr std::size_t kLongestWarning = 2000;
 
-std::optional<backend::KvDType> kv_dtype_of(const std::string& name) {
-  if (name == "auto") return std::nullopt;
-  if (name == "bf16") return backend::KvDType::kBF16;
-  if (name == "f32") return backend::KvDType::kF32;
-  return name == "fp8_e5m2" ? backend::KvDType::kFp8E5M2 : backend::KvDType::kFp8E4M3;
-}
-
-// What a file or an object of another language says, if one is given.
-Result<std::optional<dialect::Meaning>> foreign_meaning(const ModelOptions& o) {
+// What a file of another language says, if one is given.
+Result<std::optional<dialect::Meaning>> file_meaning(const ModelOptions& o) {
   if (o.from.empty() && !o.worker.empty()) return usage_error("--worker goes with --from");
   if (!o.from.empty()) {
     const char* second = !o.quantization.empty()          ? "--quantization"
@@ -46,63 +39,7 @@ Result<std::optional<dialect::Meaning>> foreign_meaning(const ModelOptions& o) {
     OCTAVO_ASSIGN(dialect::Meaning meaning, choose_worker(config, o.worker));
     return std::optional(std::move(meaning));
   }
-  if (!o.hf_overrides.empty()) {
-    if (!o.quantization_config.empty()) {
-      return usage_error("--hf-overrides and --quantization-config both say how to quantize; keep one");
-    }
-    const dialect::Config config = dialect::read_hf_overrides(o.hf_overrides, o.quantization, "--hf-overrides");
-    if (!config.errors.empty()) return config.error();
-    return std::optional(config.meanings.front());
-  }
-  if (o.quantization_config.empty()) {
-    if (o.quantization == "online") return usage_error("--quantization online needs --quantization-config");
-    return std::optional<dialect::Meaning>();
-  }
-  const dialect::Config config =
-      dialect::read_quantization_config(o.quantization_config, o.quantization, "--quantization-config");
-  if (!config.errors.empty()) return config.error();
-  return std::optional(config.meanings.front());
-}
-
-// Two ways to say which modules stay as they are must not say different things.
-Status check_kept(const ModelOptions& o, const dialect::Meaning& m) {
-  const KeepOptions& keep = o.keep;
-  const char* flag = !keep.ignore.empty() && m.said.contains("ignore")       ? "ignore"
-                     : keep.keep_first != 0 && m.said.contains("keep-first") ? "keep-first"
-                     : keep.keep_last != 0 && m.said.contains("keep-last")   ? "keep-last"
-                                                                             : nullptr;
-  if (flag == nullptr) return {};
-  return usage_error("--{} and {} both say which modules stay as they are; keep one", flag, m.said.at(flag));
-}
-
-Result<std::optional<quant::QuantSpec>> online_spec(const ModelOptions& o,
-                                                    const std::optional<dialect::Meaning>& foreign) {
-  if (foreign ? !foreign->spec : o.quantization.empty()) {
-    const char* stray = !o.keep.ignore.empty()   ? "--ignore"
-                        : o.keep.keep_first != 0 ? "--keep-first"
-                        : o.keep.keep_last != 0  ? "--keep-last"
-                        : !o.edge.empty()        ? "--edge"
-                                                 : nullptr;
-    if (stray != nullptr) {
-      return usage_error("{} goes with --quantization: without it the model runs as its folder has it", stray);
-    }
-    return std::optional<quant::QuantSpec>();
-  }
-  OCTAVO_ASSIGN(quant::QuantSpec spec,
-                dialect::online_spec(foreign ? foreign->online_name : o.quantization, edge_of(o.edge)));
-  set_kept(o.keep, spec);
-  if (foreign) {
-    const quant::QuantSpec& said = *foreign->spec;
-    OCTAVO_TRY(check_kept(o, *foreign));
-    spec.scheme = said.scheme;
-    spec.pow2_scales = said.pow2_scales;
-    spec.only = said.only;
-    if (spec.ignore.empty()) spec.ignore = said.ignore;
-    if (spec.keep_first == 0) spec.keep_first = said.keep_first;
-    if (spec.keep_last == 0) spec.keep_last = said.keep_last;
-  }
-  OCTAVO_TRY(quant::check_spec(spec));
-  return std::optional(std::move(spec));
+  return std::optional<dialect::Meaning>();
 }
 
 // "" or what is wrong, as CLI11 wants it.
@@ -211,16 +148,23 @@ Status place_process(const ModelOptions& o, int threads, const std::vector<int>&
 Result<engine::RunnerOptions> runner_options(const ModelOptions& o) {
   engine::RunnerOptions out;
   OCTAVO_TRY(place_process(o, o.common.threads, allowed_cpus()));
-  OCTAVO_ASSIGN(const auto foreign, foreign_meaning(o));
-  OCTAVO_ASSIGN(out.load.quantize, online_spec(o, foreign));
+  dialect::OnlineChoice choice{.quantization = o.quantization,
+                               .edge = o.edge,
+                               .quantization_config = o.quantization_config,
+                               .hf_overrides = o.hf_overrides,
+                               .keep = o.keep,
+                               .file = std::nullopt};
+  OCTAVO_ASSIGN(choice.file, file_meaning(o));
+  OCTAVO_ASSIGN(const dialect::OnlineQuantization online, dialect::online_quantization(choice));
+  out.load.quantize = online.spec;
   OCTAVO_ASSIGN(out.load.isa, select_isa());
   out.load.threads = worker_count(o.common.threads);
   out.compute = o.compute == "f32" ? backend::Compute::kF32 : backend::Compute::kBF16;
   if (!o.activations.empty()) {
     out.activations = o.activations == "fp8" ? model::ActivationMode::kFp8 : model::ActivationMode::kBF16;
   }
-  const bool file_says = foreign && o.kv_cache_dtype == "auto" && !foreign->kv_cache_dtype.empty();
-  out.kv_dtype = kv_dtype_of(file_says ? foreign->kv_cache_dtype : o.kv_cache_dtype);
+  const bool file_says = o.kv_cache_dtype == "auto" && !online.kv_cache_dtype.empty();
+  out.kv_dtype = engine::find_kv_dtype(file_says ? online.kv_cache_dtype : o.kv_cache_dtype);
   out.context = o.context;
   if (o.lm_head == "fp8") out.load.head = model::HeadMode::kFp8;
   return out;

@@ -4,44 +4,33 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "cli/interrupt.h"
 #include "cli/progress_bar.h"
 #include "octavo/base/memory.h"
 #include "octavo/base/text.h"
 #include "octavo/base/workers.h"
-#include "octavo/quant/execute.h"
+#include "octavo/quant/summary_json.h"
 
 namespace octavo::cli {
 namespace {
-
-// In dB; nothing lost is infinite.
-double sqnr(const quant::Distortion& d) {
-  return d.noise > 0 ? 10.0 * std::log10(d.signal / d.noise) : std::numeric_limits<double>::infinity();
-}
-
-// Read by this run, not by one before it.
-double gb_per_second(const quant::Summary& s) {
-  return s.seconds > 0 ? static_cast<double>(s.part_bytes - s.resumed_bytes) / 1e9 / s.seconds : 0;
-}
 
 // What was lost by kind of module, and where most of it.
 std::string format_sqnr(const quant::Summary& s) {
   constexpr std::size_t kWorst = 5;
   std::string text = "  SQNR\n";
   for (const auto& kind : s.kinds) {
-    text += fmt::format("    {:<12} {:6.2f} dB over {} weights\n", printable(kind.kind), sqnr(kind.distortion),
-                        kind.tensors);
+    text += fmt::format("    {:<12} {:6.2f} dB over {} weights\n", printable(kind.kind),
+                        quant::sqnr_db(kind.distortion), kind.tensors);
   }
   auto worst = s.distortions;
-  std::stable_sort(worst.begin(), worst.end(),
-                   [](const auto& a, const auto& b) { return sqnr(a.distortion) < sqnr(b.distortion); });
+  std::stable_sort(worst.begin(), worst.end(), [](const auto& a, const auto& b) {
+    return quant::sqnr_db(a.distortion) < quant::sqnr_db(b.distortion);
+  });
   if (worst.size() > kWorst) worst.resize(kWorst);
   if (!worst.empty()) text += "    lowest:\n";
   for (const auto& module : worst) {
-    text += fmt::format("    {:6.2f} dB  {}\n", sqnr(module.distortion), printable(module.module));
+    text += fmt::format("    {:6.2f} dB  {}\n", quant::sqnr_db(module.distortion), printable(module.module));
   }
   return text;
 }
@@ -68,7 +57,7 @@ std::string format_summary(const PlanRun& o, const quant::Plan& plan, const quan
     high = std::max(high, kind.max_scale);
   }
   if (!s.kinds.empty()) text += fmt::format("  scales       {:.3g} .. {:.3g}\n", low, high);
-  text += fmt::format("  time         {:.2f} s, {:.2f} GB/s of source\n", s.seconds, gb_per_second(s));
+  text += fmt::format("  time         {:.2f} s, {:.2f} GB/s of source\n", s.seconds, quant::gb_per_second(s));
   if (s.resumed_bytes > 0) {
     text += fmt::format("  resumed      {} of {} had been done before\n", human_bytes(s.resumed_bytes),
                         human_bytes(s.part_bytes));
@@ -80,43 +69,6 @@ std::string format_summary(const PlanRun& o, const quant::Plan& plan, const quan
   }
   if (o.sqnr) text += format_sqnr(s);
   return text + missing_text(o.job, s.missing_parts, out);
-}
-
-// JSON has no infinity.
-Json sqnr_json(const quant::Distortion& d) { return d.noise > 0 ? Json(sqnr(d)) : Json(nullptr); }
-
-Json summary_json(const PlanRun& o, const quant::Plan& plan, const quant::Summary& s) {
-  Json kinds = Json::array();
-  for (const auto& kind : s.kinds) {
-    kinds.push_back(
-        {{"kind", kind.kind}, {"tensors", kind.tensors}, {"min_scale", kind.min_scale}, {"max_scale", kind.max_scale}});
-    if (o.sqnr) kinds.back()["sqnr_db"] = sqnr_json(kind.distortion);
-  }
-  Json out = {{"output", o.out},
-              {"already_finished", s.already_finished},
-              {"scheme", plan.spec.scheme.name},
-              {"format", quant::format_name(plan.spec.format)},
-              {"quantized", s.quantized},
-              {"relabelled", plan.relabelled},
-              {"dequantized", plan.decoded},
-              {"kept", s.kept},
-              {"source_bytes", s.source_bytes},
-              {"output_bytes", s.output_bytes},
-              {"seconds", s.seconds},
-              {"gb_per_s", gb_per_second(s)},
-              {"resumed_bytes", s.resumed_bytes},
-              {"missing_parts", s.missing_parts},
-              {"peak_memory_bytes", peak_memory()},
-              {"zeroed", s.zeroed},
-              {"edge_channel", plan.edge_channel},
-              {"kinds", std::move(kinds)},
-              {"warnings", plan.warnings}};
-  if (!o.sqnr || s.already_finished) return out;
-  Json& modules = out["sqnr"] = Json::array();
-  for (const auto& module : s.distortions) {
-    modules.push_back({{"module", module.module}, {"db", sqnr_json(module.distortion)}});
-  }
-  return out;
 }
 
 }  // namespace
@@ -164,7 +116,8 @@ Outcome run_plan(std::string_view command, const Checkpoint& checkpoint, const q
     if (!result.ok() && result.error().kind == ErrorKind::kInterrupted) return interrupted(o.out);
     OCTAVO_ASSIGN(summary, std::move(result));
   }
-  OCTAVO_TRY(print_result(o.common, format_summary(o, plan, summary), summary_json(o, plan, summary)));
+  OCTAVO_TRY(
+      print_result(o.common, format_summary(o, plan, summary), quant::summary_json(o.out, plan, summary, o.sqnr)));
   return 0;
 }
 

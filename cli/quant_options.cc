@@ -21,12 +21,6 @@ void add_keep_options(CLI::App& command, KeepOptions& options, const std::string
       ->group(group);
 }
 
-void set_kept(const KeepOptions& options, quant::QuantSpec& spec) {
-  spec.ignore = options.ignore;
-  spec.keep_first = options.keep_first;
-  spec.keep_last = options.keep_last;
-}
-
 void add_edge_option(CLI::App& command, std::string& edge, const std::string& where, const std::string& group) {
   command
       .add_option("--edge", edge,
@@ -36,10 +30,6 @@ void add_edge_option(CLI::App& command, std::string& edge, const std::string& wh
       ->check(CLI::IsMember({"partial", "channel"}))
       ->option_text("HOW")
       ->group(group);
-}
-
-quant::Edge edge_of(const std::string& edge) {
-  return edge == "channel" ? quant::Edge::kChannel : quant::Edge::kPartial;
 }
 
 }  // namespace octavo::cli

@@ -7,20 +7,15 @@
 #include <string>
 #include <vector>
 
-#include "octavo/quant/spec.h"
+#include "octavo/quant/spec_options.h"
 
 namespace octavo::cli {
 
-struct KeepOptions {
-  std::vector<std::string> ignore;
-  std::uint64_t keep_first = 0, keep_last = 0;
-};
+using quant::KeepOptions;
 // --ignore, --keep-first, --keep-last.
 void add_keep_options(CLI::App& command, KeepOptions& options, const std::string& group);
-void set_kept(const KeepOptions& options, quant::QuantSpec& spec);
 
 // --edge; `where` says with what "channel" goes.
 void add_edge_option(CLI::App& command, std::string& edge, const std::string& where, const std::string& group);
-quant::Edge edge_of(const std::string& edge);
 
 }  // namespace octavo::cli

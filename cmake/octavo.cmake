@@ -28,6 +28,9 @@ function(octavo_room name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/octavo/${name}/*.cc)
   add_library(octavo_${name} STATIC ${sources})
   target_link_libraries(octavo_${name} PUBLIC octavo_flags ${ROOM_DEPS})
+  # Fit for the shared library and the Python module; hidden, a call inside a room stays as direct as in a program.
+  set_target_properties(octavo_${name} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   foreach(source ${sources})
     # Only files named for an ISA get its flags, and all they define is in that ISA's namespace.
     if(source MATCHES "_avx2\\.cc$")

@@ -5,7 +5,7 @@ import re
 import sys
 
 # Highest first, as in docs/architecture.md. Rooms that do not exist yet hold their place.
-ROOMS = ["cli", "dialect", "serve", "rollout", "eval", "engine", "calibrate", "model", "quant", "verify", "text",
+ROOMS = ["cli", "capi", "dialect", "serve", "rollout", "eval", "engine", "calibrate", "model", "quant", "verify", "text",
          "checkpoint", "backend", "fp8", "base"]
 # Beyond the order: `verify` and `quant` must not know each other, so that one can judge the other.
 FORBIDDEN = {("quant", "verify"), ("verify", "backend"), ("checkpoint", "backend")}

@@ -45,6 +45,14 @@ Result<std::uint64_t> context_of(const model::DecoderConfig& config, std::uint64
 
 Result<std::uint64_t> RunnerFolder::context(std::uint64_t asked) const { return context_of(config, asked); }
 
+std::optional<backend::KvDType> find_kv_dtype(std::string_view name) {
+  if (name == "bf16") return backend::KvDType::kBF16;
+  if (name == "f32") return backend::KvDType::kF32;
+  if (name == "fp8" || name == "fp8_e4m3") return backend::KvDType::kFp8E4M3;
+  if (name == "fp8_e5m2") return backend::KvDType::kFp8E5M2;
+  return std::nullopt;
+}
+
 Result<RunnerFolder> read_runner_folder(const fs::path& folder) {
   OCTAVO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(folder));
   const std::string origin = checkpoint.config_path().string();

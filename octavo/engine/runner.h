@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/backend/backend.h"
@@ -63,6 +64,9 @@ struct RunnerFolder {
   Result<std::uint64_t> context(std::uint64_t asked) const;  // context_of() this model
 };
 Result<RunnerFolder> read_runner_folder(const std::filesystem::path& folder);
+
+// "bf16", "f32", "fp8", "fp8_e4m3", "fp8_e5m2", as --kv-cache-dtype has them; "auto" and all else: nullopt.
+std::optional<backend::KvDType> find_kv_dtype(std::string_view name);
 
 // Loads the weights. Failures: what load_model refuses (memory among it), a context beyond the model's, online
 // quantization of a checkpoint that is in FP8 already.

@@ -14,34 +14,16 @@
 #include "octavo/quant/plan_warnings.h"
 #include "octavo/quant/relabel.h"
 #include "octavo/quant/selection.h"
+#include "octavo/quant/weight_encoding.h"
 
 namespace octavo::quant {
 namespace {
-
-DType fp8_dtype(fp8::Format format) { return format == fp8::Format::kE5M2 ? DType::kF8E5M2 : DType::kF8E4M3; }
-
-DType stored_dtype(fp8::ScaleDType dtype) {
-  switch (dtype) {
-    case fp8::ScaleDType::kBF16: return DType::kBF16;
-    case fp8::ScaleDType::kE8M0: return DType::kU8;  // SGLang refuses F8_E8M0, and vLLM would convert the values
-    default: return DType::kF32;
-  }
-}
 
 // Name and shape of the scale: docs/formats.md, "Which name and shape".
 std::string_view scale_suffix(const QuantSpec& spec, Granularity granularity) {
   const bool inverse = spec.format == OutputFormat::kFp8 ? granularity == Granularity::kBlock
                                                          : spec.scale_name == ScaleName::kWeightScaleInv;
   return inverse ? "_scale_inv" : "_scale";
-}
-
-Shape scalar_shape(OutputFormat format) { return format == OutputFormat::kCompressedTensors ? Shape{1} : Shape{}; }
-
-Shape scale_shape(const Shape& weight, const WeightEncoding& e, OutputFormat format) {
-  if (e.granularity == Granularity::kTensor) return scalar_shape(format);
-  const std::uint64_t n = ceil_div(weight[0], e.block_n), k = ceil_div(weight[1], e.block_k);
-  if (format != OutputFormat::kModelOpt || e.granularity == Granularity::kGroup) return {n, k};
-  return e.granularity == Granularity::kChannel ? Shape{n} : Shape{n, 1, k, 1};
 }
 
 // "model.layers.0.self_attn.k_scale" as the output's dialect names it: modelopt hangs it on the projection.
@@ -166,22 +148,7 @@ class Planner {
   }
 
   WeightEncoding encoding_of(const CheckpointTensor& tensor, Granularity granularity) const {
-    const QuantSpec& spec = plan_.spec;
-    WeightEncoding e;
-    e.granularity = granularity;
-    e.format = spec.dtype;
-    e.scale_dtype = spec.scale_dtype_for(tensor.dtype == DType::kF16, granularity);
-    e.pow2_scales = spec.pow2_scales;
-    e.via_bf16 = tensor.dtype == DType::kF32 && !spec.direct;
-    e.bf16_arithmetic = spec.bf16_arithmetic;
-    const std::uint64_t n = tensor.shape[0], k = tensor.shape[1];
-    switch (granularity) {
-      case Granularity::kTensor: e.block_n = n, e.block_k = k; break;
-      case Granularity::kChannel: e.block_n = 1, e.block_k = k; break;
-      case Granularity::kBlock: e.block_n = spec.scheme.block_n, e.block_k = spec.scheme.block_k; break;
-      case Granularity::kGroup: e.block_n = 1, e.block_k = spec.scheme.block_k; break;
-    }
-    return e;
+    return weight_encoding(plan_.spec, tensor.dtype, tensor.shape, granularity);
   }
 
   // --edge channel: a module that the block does not divide, and all that engines fuse with it.
