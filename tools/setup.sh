@@ -5,7 +5,7 @@ set -eu
 
 packages="g++ cmake ninja-build ccache pkg-config libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev \
 libutf8proc-dev libedit-dev libxxhash-dev libyaml-cpp-dev libcurl4-openssl-dev libssl-dev \
-libboost1.81-dev ca-certificates libgtest-dev python3 python3-pip $*"
+libboost1.81-dev ca-certificates libgtest-dev python3 python3-pip python3-dev python3-numpy pybind11-dev $*"
 
 command -v dpkg-query >/dev/null || {
   echo "setup: not a Debian system; install by hand: $packages" >&2
