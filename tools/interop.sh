@@ -47,6 +47,8 @@ case " $* " in
 *" --sections "* | *" --only "*) ;;
 *) "$venv/bin/python" "$tools/experts.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/experts"
    "$venv/bin/python" "$tools/serve.py" "$(realpath "$octavo")"
+   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$root"
+   "$venv/bin/python" "$tools/python.py" "$root"
    "$venv/bin/python" "$tools/lm_eval_check.py" "$(realpath "$octavo")" "${OCTAVO_INTEROP_WORK:-$root/build/interop}/lm_eval" ;;
 esac
 exec "$venv/bin/python" "$tools/check.py" --octavo "$(realpath "$octavo")" \
