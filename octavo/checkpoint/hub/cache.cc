@@ -100,8 +100,8 @@ Status CacheRepo::set_ref(const std::string& revision, const std::string& commit
   if (revision == commit || commit_of(revision) == commit) return {};
   const fs::path path = folder_ / "refs" / revision;
   OCTAVO_TRY(make_folder(path.parent_path()));
-  // By rename: a reader sees the old commit or the new one.
-  const fs::path fresh = fmt::format("{}.{}.{}.tmp", path.string(), host_name(), ::getpid());
+  // By rename: a reader sees the old commit or the new one. Two threads of a process may write at once, too.
+  const fs::path fresh = fmt::format("{}.{}.{}.tmp", path.string(), host_name(), ::gettid());
   OCTAVO_TRY(write_text_file(fresh, commit));
   return rename_path(fresh, path);
 }
