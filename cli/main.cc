@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <new>
 
@@ -55,12 +56,18 @@ std::string describe(const CLI::ParseError& error, const CLI::App& app) {
     const auto extras = scope.remaining(true);
     const auto all = extras.empty() ? app.remaining(true) : extras;
     const std::string first = all.empty() ? std::string() : all.front();
-    if (first.starts_with("-")) {
-      const std::string name = first.substr(0, first.find('='));
+    // All of them, a line each. The values that follow them are left over, too.
+    std::string unknown;
+    for (const std::string& extra : all) {
+      const bool option =
+          extra.size() > 1 && extra[0] == '-' && std::isdigit(static_cast<unsigned char>(extra[1])) == 0;
+      if (!option) continue;
+      const std::string name = extra.substr(0, extra.find('='));
       std::string hint = scope.get_name() == "serve" ? foreign_flag_hint(name) : "";
       if (hint.empty()) hint = did_you_mean(name, option_names(scope));
-      return fmt::format("unknown option {}{}", printable(name), hint);
+      unknown += fmt::format("{}unknown option {}{}", unknown.empty() ? "" : "\n", printable(name), hint);
     }
+    if (!unknown.empty()) return unknown;
     if (chosen.empty()) {
       return fmt::format("unknown command {}{}", printable(first), did_you_mean(first, command_names(app)));
     }

@@ -50,13 +50,12 @@ std::string check_lm_head(const std::string& name) {
                      did_you_mean(name, names, 1));
 }
 
-std::string load_text(const model::LoadReport& r, std::uint64_t cache_bytes) {
+std::string load_text(const model::LoadReport& r) {
   std::vector<std::string> dtypes;
   for (const auto& [dtype, bytes] : r.resident) dtypes.push_back(fmt::format("{} {}", dtype, human_bytes(bytes)));
   const double rate = r.seconds > 0 ? static_cast<double>(r.source_bytes) / 1e9 / r.seconds : 0;
-  return fmt::format("{} read in {:.2f} s, {:.2f} GB/s; {} of weights in memory ({}), KV cache {}",
-                     human_bytes(r.source_bytes), r.seconds, rate, human_bytes(r.resident_bytes()),
-                     fmt::join(dtypes, ", "), human_bytes(cache_bytes));
+  return fmt::format("{} read in {:.2f} s, {:.2f} GB/s; {} of weights in memory ({})", human_bytes(r.source_bytes),
+                     r.seconds, rate, human_bytes(r.resident_bytes()), fmt::join(dtypes, ", "));
 }
 
 }  // namespace
@@ -188,7 +187,10 @@ Result<engine::Runner> load_runner(const ModelOptions& o, std::string_view comma
     fmt::print(stderr, "octavo {}: warning: {}\n", command, printable(warning, kLongestWarning));
   }
   if (o.common.quiet) return std::move(*runner);
-  fmt::print(stderr, "octavo {}: {}\n", command, load_text(report, runner->cache->shape().bytes()));
+  // A server sizes its cache later and says so then.
+  const std::string cache =
+      command == "serve" ? "" : fmt::format(", KV cache {}", human_bytes(runner->cache->shape().bytes()));
+  fmt::print(stderr, "octavo {}: {}{}\n", command, load_text(report), cache);
   for (const std::string& module : report.edge_channel) {
     fmt::print(stderr, "octavo {}: per channel: {} (does not fit whole blocks)\n", command, printable(module));
   }

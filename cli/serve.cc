@@ -9,6 +9,7 @@
 #include "cli/flag_words.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
+#include "octavo/base/text.h"
 #include "octavo/engine/kv_blocks.h"
 #include "octavo/serve/server.h"
 #include "octavo/serve/update_routes.h"
@@ -37,11 +38,11 @@ struct ServeOptions {
   bool unused = false;  // flags of others that ask for what is so anyway
 };
 
-std::string limits_text(const engine::Engine& engine) {
+std::string limits_text(engine::Engine& engine) {
   const engine::EngineOptions& o = engine.options();
-  return fmt::format("at most {} tokens a request, {} requests and {} tokens a step; KV cache {} blocks, {} tokens",
-                     engine.max_model_len(), o.max_num_seqs, o.max_num_batched_tokens, engine.kv_blocks(),
-                     engine.kv_blocks() * engine::kKvBlockTokens);
+  return fmt::format("at most {} tokens a request, {} requests and {} tokens a step; KV cache {}, {} tokens",
+                     engine.max_model_len(), o.max_num_seqs, o.max_num_batched_tokens,
+                     human_bytes(engine.runner().cache->shape().bytes()), engine.kv_blocks() * engine::kKvBlockTokens);
 }
 
 Result<std::unique_ptr<engine::Engine>> open_engine(const ServeOptions& o, engine::RunnerFolder folder,
@@ -55,6 +56,8 @@ Result<std::unique_ptr<engine::Engine>> open_engine(const ServeOptions& o, engin
 }
 
 Outcome run(const ServeOptions& o) {
+  // What is wrong is said before a model is read, which may take minutes.
+  OCTAVO_ASSIGN(const engine::InFlight policy, rollout::find_policy(o.update_policy).context("--update-policy"));
   OCTAVO_ASSIGN(const engine::RunnerOptions base, runner_options(o.model));
   engine::EngineOptions wanted = o.engine;
   wanted.max_model_len = o.model.context;
@@ -69,7 +72,7 @@ Outcome run(const ServeOptions& o) {
   const std::string no_chat = model.chat ? "" : fmt::format("no /v1/chat/completions: {}", model.no_chat);
 
   serve::UpdateRouteOptions updates;
-  OCTAVO_ASSIGN(updates.policy, rollout::find_policy(o.update_policy).context("--update-policy"));
+  updates.policy = policy;
   updates.manager.update.isa = base.load.isa;
   updates.manager.update.threads = base.load.threads;
   updates.manager.timeout = std::chrono::seconds(o.update_seconds);
@@ -107,6 +110,9 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
       ->option_text("N")
       ->group(group);
   command.add_option("--api-key", o.http.api_key, "requests must carry \"Authorization: Bearer KEY\"")
+      ->check([](const std::string& key) {
+        return std::string(key.empty() ? "is empty, which would be a server without a key: leave it out for one" : "");
+      })
       ->option_text("KEY")
       ->group(group);
   command.add_option("--served-model-name", o.names, "names that requests may give (default: MODEL)")
@@ -208,7 +214,9 @@ void add_tolerated_options(CLI::App& command, ServeOptions& o) {
       ->option_text("NAME")
       ->group(group);
   command.add_option("--tensor-parallel-size", o.parallel, "1")
-      ->check(CLI::Range(1, 1))
+      ->check([](const std::string& count) {
+        return count == "1" ? std::string() : "one process serves one machine, all of its cores: leave it out";
+      })
       ->option_text("N")
       ->group(group);
   command

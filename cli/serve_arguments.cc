@@ -134,12 +134,46 @@ constexpr auto kForeign = std::to_array<Foreign>({
     {"--random-seed", "; it is --seed here"},
     {"--disable-radix-cache", "; it is --no-enable-prefix-caching here"},
     {"--tp", "; one process serves one machine: leave it out"},
+    {"-tp", "; one process serves one machine: leave it out"},
+    {"-pp", "; one process serves one machine: leave it out"},
+    {"--pp-size", "; one process serves one machine: leave it out"},
+    {"-dp", "; start one server for each replica"},
+    {"--dp", "; start one server for each replica"},
+    {"--api-server-count", "; one process takes all connections: leave it out"},
+    {"--distributed-executor-backend", "; one process serves one machine: leave it out"},
+    {"--disable-custom-all-reduce", "; one process serves one machine: leave it out"},
+    {"--block-size", "; blocks of the KV cache have 16 tokens: leave it out"},
+    {"--num-gpu-blocks-override", "; give bytes of KV cache: --kv-memory"},
+    {"--enable-log-requests", "; requests are not logged: leave it out"},
+    {"--no-enable-chunked-prefill", "; long prompts are always computed in pieces: leave it out"},
+    {"--generation-config", "; that of MODEL is taken: leave it out"},
+    {"--override-generation-config", "; requests say it: temperature, top_p and the like"},
+    {"--compilation-config", "; nothing is compiled: leave it out"},
+    {"-O", "; nothing is compiled: leave it out"},
+    {"-O3", "; nothing is compiled: leave it out"},
+    {"--task", "; text is generated, nothing else: leave it out"},
+    {"--runner", "; text is generated, nothing else: leave it out"},
+    {"--convert", "; text is generated, nothing else: leave it out"},
+    {"--download-dir", "; the Hugging Face cache is used: HF_HOME says where it is"},
+    {"--hf-token", "; HF_TOKEN in the environment says it"},
+    {"--tokenizer-mode", "; the tokenizer of MODEL is taken: leave it out"},
+    {"--limit-mm-per-prompt", "; models of text alone are served: leave it out"},
+    {"--rope-scaling", "; config.json of MODEL says it"},
+    {"--rope-theta", "; config.json of MODEL says it"},
+    {"--logprobs-mode", "; requests say it"},
+    {"--weight-transfer-config", "; weights come over HTTP or from folders, always: docs/rollout.md"},
+    {"--worker-extension-cls", "; no Python runs here; the routes of docs/rollout.md change weights"},
+    {"--disable-cuda-graph", "; there are none: leave it out"},
+    {"--watchdog-timeout", "; there is none: leave it out"},
+    {"--stream-interval", "; every token is streamed: leave it out"},
+    {"--skip-server-warmup", "; there is none: leave it out"},
     {"--tp-size", "; one process serves one machine: leave it out"},
     {"--pipeline-parallel-size", "; one process serves one machine: leave it out"},
     {"--data-parallel-size", "; start one server for each replica"},
     {"--dp-size", "; start one server for each replica"},
     {"--enable-expert-parallel", "; one process serves one machine: leave it out"},
-    {"--enable-auto-tool-choice", "; tools are told to the model, its calls come back as text: leave it out"},
+    {"--enable-auto-tool-choice",
+     "; tools are told to the model if its template does so, its calls come back as text: leave it out"},
     {"--tool-call-parser", "; tools are told to the model, its calls come back as text: leave it out"},
     {"--reasoning-parser", "; reasoning comes back as text: leave it out"},
     {"--guided-decoding-backend", "; no output is forced into a form: leave it out"},
@@ -198,13 +232,16 @@ Result<std::vector<std::string>> expand_serve_config(const CLI::App& command, st
   std::vector<std::string> out = {"serve"};
   std::vector<std::string> flags;
   std::string model;
+  std::string wrong;  // all of it, a line each
   for (const dialect::Entry& entry : root.entries) {
     if (entry.key == "model" && entry.value.is_scalar()) {
       model = entry.value.text;
       continue;
     }
-    OCTAVO_TRY(add_flag(command, entry, path, rest, flags));
+    const Status added = add_flag(command, entry, path, rest, flags);
+    if (!added.ok()) wrong += (wrong.empty() ? "" : "\n") + added.error().message;
   }
+  if (!wrong.empty()) return usage_error("{}", wrong);
   // MODEL on the command line stands right behind `serve`, as vLLM wants it, too; else it is the file's.
   if (rest.size() < 2 || rest[1].starts_with("-")) {
     if (!model.empty()) out.push_back(model);

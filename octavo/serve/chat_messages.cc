@@ -107,7 +107,18 @@ ChatInput read_chat_input(FieldReader& f) {
 
 Result<std::string> render_chat(const ServeContext& context, ChatInput input) {
   if (!context.model.chat) return failure("{}", context.model.no_chat);
-  return context.model.chat->render(std::move(input.messages), input.arguments);
+  const engine::ChatPrompt& chat = *context.model.chat;
+  if (!input.arguments.contains("tools")) return chat.render(std::move(input.messages), input.arguments);
+  Json without = input.arguments;
+  without.erase("tools");
+  OCTAVO_ASSIGN(std::string text, chat.render(input.messages, input.arguments));
+  OCTAVO_ASSIGN(const std::string text_without, chat.render(std::move(input.messages), without));
+  if (text == text_without) {
+    return usage_error(
+        "tools: the model's chat template does not show them to the model; leave them out, or serve "
+        "with a --chat-template that does");
+  }
+  return text;
 }
 
 }  // namespace octavo::serve

@@ -93,12 +93,35 @@ TEST(Serve, OtherServersFlags) {
             "octavo serve: unknown option --context-length; it is --max-model-len here");
   EXPECT_EQ(error_of({"--max-num-seq", "8"}),
             "octavo serve: unknown option --max-num-seq; did you mean --max-num-seqs?");
-  EXPECT_NE(error_of({"--tensor-parallel-size", "8"}).find("--tensor-parallel-size"), std::string::npos);
+  EXPECT_EQ(error_of({"--tensor-parallel-size", "8"}),
+            "octavo serve: --tensor-parallel-size: one process serves one machine, all of its cores: leave it out");
+  EXPECT_NE(error_of({"--api-key", ""}).find("--api-key: is empty"), std::string::npos);
+  EXPECT_NE(error_of({"--update-policy", "never"}).find("--update-policy"), std::string::npos);
   EXPECT_NE(error_of({"--max-num-seqs", "100", "--max-num-batched-tokens", "50"}).find("--max-num-batched-tokens 50"),
             std::string::npos);
   EXPECT_NE(error_of({"--kv-memory", "1GiB", "--gpu-memory-utilization", "0.5"}).find("give one of them"),
             std::string::npos);
   EXPECT_NE(error_of({"--hf-overrides", "{\"a\": 1}"}).find("quantization_config"), std::string::npos);
+}
+
+TEST(Serve, AllUnknownFlagsAreNamed) {
+  const auto run =
+      test::run_octavo({"serve", tiny_model(), "--swap-space", "4", "--max-modl-len", "-3", "--xyzzyplugh"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_EQ(run.err,
+            "octavo serve: unknown option --swap-space; nothing is swapped: leave it out\n"
+            "unknown option --max-modl-len; did you mean --max-model-len?\n"
+            "unknown option --xyzzyplugh\n"
+            "Run `octavo serve --help`.\n");
+  const test::TempDir dir;
+  const std::string file = (dir / "serve.yaml").string();
+  test::write_file(file, "max-num-seqz: 4\nport: 0\nfoo: 1\n");
+  const auto config = test::run_octavo({"serve", tiny_model(), "--config", file});
+  EXPECT_EQ(config.exit_code, 2);
+  EXPECT_NE(config.err.find(":1:1: max-num-seqz: no option of octavo serve; did you mean max-num-seqs?\n"),
+            std::string::npos)
+      << config.err;
+  EXPECT_NE(config.err.find(":3:1: foo: no option of octavo serve"), std::string::npos) << config.err;
 }
 
 }  // namespace

@@ -339,6 +339,8 @@ TEST(Chat, ToolsAreRenderedByTheTemplate) {
 TEST(Chat, Refusals) {
   TestServer server;
   const auto refuse = [&](const Json& more) { return refused(server, "/v1/chat/completions", with(kChat, more)); };
+  EXPECT_EQ(refuse({{"tools", {{{"type", "function"}}}}}).find("tools: the model's chat template does not show them"),
+            0u);
   EXPECT_EQ(refuse({{"messages", nullptr}}), "messages: is missing");
   EXPECT_FALSE(refuse({{"messages", Json::array()}}).empty());
   EXPECT_EQ(refuse({{"messages", {{{"content", "x"}}}}}), "messages[0]: has no role");
