@@ -77,10 +77,10 @@ Outcome run(const ServeOptions& o) {
   updates.manager.update.threads = base.load.threads;
   updates.manager.timeout = std::chrono::seconds(o.update_seconds);
   updates.manager.keep_shadow = !o.free_update_memory;
-  serve::AddRoutes more;
-  if (!o.no_updates) {
-    more = [&](serve::RouteTable& table, serve::ServeContext& context) { add_update_routes(table, context, updates); };
-  }
+  const serve::AddRoutes more = [&](serve::RouteTable& table, serve::ServeContext& context) {
+    if (o.no_updates) return add_absent_update_routes(table, "--no-weight-updates");
+    add_update_routes(table, context, updates);
+  };
   catch_interrupts();
   OCTAVO_ASSIGN(const std::unique_ptr<serve::Server> server,
                 serve::Server::start(std::move(engine), std::move(model), o.http, more));

@@ -38,7 +38,7 @@ Result<InFlight> find_policy(std::string_view name) {
     if (entry.name == name) return entry.policy;
     names.emplace_back(entry.name);
   }
-  return usage_error("\"{}\" is no policy for requests in flight: abort, wait, keep, recompute or in_place{}",
+  return usage_error("\"{}\" is no policy for requests in flight: abort, wait, keep, recompute, retract or in_place{}",
                      printable(name), did_you_mean(name, names, 1));
 }
 
@@ -98,7 +98,8 @@ void UpdateManager::watch() {
   }
 }
 
-void UpdateManager::end(std::string why) {
+void UpdateManager::end(std::string why, bool committed) {
+  last_failure_ = committed ? "" : fmt::format("weight update {} was aborted: {}", last_, why);
   why_ended_ = std::move(why);
   open_.reset();
   if (!options_.keep_shadow) shadow_.release();
@@ -124,6 +125,7 @@ Result<UpdateManager::Transaction> UpdateManager::begin(bool partial) {
   OCTAVO_TRY(engine_.run_exclusive(prepare));
   const Clock::time_point now = Clock::now();
   open_ = Open{++last_, now, now + options_.timeout, std::move(update)};
+  last_failure_.clear();
   state_ = UpdateState::kUpdating;
   changed_.notify_all();
   return last_;
@@ -187,7 +189,7 @@ Result<CommitResult> UpdateManager::commit(Transaction id, InFlight policy, std:
     end(why);
     return failure("weight update {} was ended: {}", id, why);
   }
-  end(result.ok() ? "it was committed" : result.error().message);
+  end(result.ok() ? "it was committed" : result.error().message, result.ok());
   return result;
 }
 
@@ -207,6 +209,7 @@ Result<CommitResult> UpdateManager::swap(Open& open, InFlight policy, std::optio
           "recompute");
     }
     OCTAVO_ASSIGN(result.summary, open.update->commit(*runner.model));
+    result.kept_requests = owned.begun();  // those that are aborted have been
     if (!cache) return {};
     owned.release_kv_cache();
     return owned.restore_kv_cache();
@@ -239,6 +242,11 @@ bool UpdateManager::abort_waiting(Transaction id, std::string why) {
   }
   why_ended_ = std::move(why);
   return true;
+}
+
+std::string UpdateManager::last_failure() const {
+  const std::lock_guard lock(mutex_);
+  return last_failure_;
 }
 
 std::optional<UpdateManager::Transaction> UpdateManager::open() const {

@@ -48,8 +48,9 @@ struct CommitResult {
   engine::WeightVersion version;
   engine::InFlight policy = engine::InFlight::kAbort;
   UpdateSummary summary;
-  double seconds = 0;         // since begin()
-  double commit_seconds = 0;  // of commit(), waiting for requests included
+  double seconds = 0;               // since begin()
+  double commit_seconds = 0;        // of commit(), waiting for requests included
+  std::uint64_t kept_requests = 0;  // that had begun before it and go on after it, at once or when a pause ends
 };
 
 class UpdateManager {
@@ -79,6 +80,9 @@ class UpdateManager {
   bool abort_waiting(Transaction id, std::string why);
   std::optional<Transaction> open() const;  // the one that is
   UpdateState state() const { return state_; }
+  // "weight update 4 was aborted: tensor ...": why the last one did not come to its commit; "" where it did, or where
+  // another one has begun since.
+  std::string last_failure() const;
 
   // begin, a file or folder, commit.
   Result<CommitResult> update_from_path(const std::string& path, engine::InFlight policy,
@@ -113,7 +117,7 @@ class UpdateManager {
   // Those with mutex_ held:
   Result<Open*> find(Transaction id);
   bool abort_open(Transaction id, std::string& why);
-  void end(std::string why);
+  void end(std::string why, bool committed = false);
   Result<CommitResult> swap(Open& open, engine::InFlight policy, std::optional<std::string> label);  // not held
   void watch();
 
@@ -130,6 +134,7 @@ class UpdateManager {
   std::optional<Open> open_;
   Transaction last_ = 0;
   std::string why_ended_;  // transaction last_
+  std::string last_failure_;
   std::condition_variable changed_;
   bool stopping_ = false;
   std::thread watcher_;

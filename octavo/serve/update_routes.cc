@@ -14,6 +14,8 @@ using rollout::UpdateManager;
 constexpr std::size_t kRead = 1 << 20;
 constexpr std::size_t kLongestJson = 64 << 10;  // of a body that names a path
 constexpr std::size_t kLengthBytes = 8;         // that a safetensors file begins with
+constexpr const char* kPaused = "the engine is paused; /resume ends that";
+constexpr const char* kAsleep = "the engine is asleep; /wake_up ends that";
 
 // Whether a body that begins so is a JSON object: the client says it, or its first bytes do, as safetensors has its '{'
 // behind eight bytes of length.
@@ -70,9 +72,11 @@ Status receive_body(Exchange& x, const rollout::TensorReceiver& to) {
 
 Json state_json(UpdateRoutes& routes) {
   const engine::WeightVersion version = routes.updates.version();
+  const std::string failed = routes.updates.last_failure();
   return {{"state", std::string(rollout::state_name(routes.updates.state()))},
           {"weight_version", version.label},
           {"weight_version_number", version.number},
+          {"last_failure", failed.empty() ? Json() : Json(failed)},
           {"policy", std::string(rollout::policy_name(routes.options.policy))},
           {"timeout_seconds", std::chrono::duration<double>(routes.options.manager.timeout).count()}};
 }
@@ -85,6 +89,23 @@ Json parameters_json(UpdateRoutes& routes) {
   return {{"parameters", std::move(out)}};
 }
 
+// No handler is called here, so that `routes` may be null where only the paths are wanted.
+void add_all(RouteTable& table, const std::shared_ptr<UpdateRoutes>& routes) {
+  add_sglang_update_routes(table, routes);
+  add_vllm_update_routes(table, routes);
+  table.add("GET", "/weight_update",
+            [routes](Exchange& x) { static_cast<void>(x.reply(Reply::json(state_json(*routes)))); });
+  table.add("GET", "/weight_parameters",
+            [routes](Exchange& x) { static_cast<void>(x.reply(Reply::json(parameters_json(*routes)))); });
+  table.add("POST", "/abort_weight_update", [routes](Exchange& x) {
+    const auto id = routes->updates.open();
+    const bool ended = id && routes->updates.abort_waiting(*id, "a client aborted it");
+    Json reply = state_json(*routes);
+    reply["aborted"] = ended;
+    static_cast<void>(x.reply(Reply::json(reply)));
+  });
+}
+
 }  // namespace
 
 Status UpdateRoutes::receive(Exchange& x, UpdateManager::Transaction id) {
@@ -93,34 +114,92 @@ Status UpdateRoutes::receive(Exchange& x, UpdateManager::Transaction id) {
   return status;
 }
 
-Result<InFlight> UpdateRoutes::policy(const std::string& name) const {
-  if (name.empty()) return options.policy;
-  return rollout::find_policy(name);
+Result<InFlight> UpdateRoutes::policy(const AskedPolicy& asked) const {
+  if (!asked.name.empty()) return rollout::find_policy(asked.name);
+  {
+    const std::lock_guard lock(mutex);
+    if (paused_for == InFlight::kInPlace || paused_for == InFlight::kRecompute) return *paused_for;
+  }
+  return asked.keep ? InFlight::kRecompute : options.policy;
 }
 
-Result<CommitResult> UpdateRoutes::commit(const std::string& policy_name, std::optional<std::string> label) {
-  OCTAVO_ASSIGN(const InFlight in_flight, policy(policy_name));
+Result<CommitResult> UpdateRoutes::commit(const AskedPolicy& asked, std::optional<std::string> label) {
   const auto id = updates.open();
-  if (!id) return failure("no weight update is open");
-  return updates.commit(*id, in_flight, std::move(label));
+  if (!id) return none_open("no weight update is open");
+  return commit(*id, asked, std::move(label));
 }
 
-Status UpdateRoutes::pause(InFlight mode, bool refuse_new) {
-  if (refuse_new) context.refuse_new("the engine is paused; /resume ends that");
+Result<CommitResult> UpdateRoutes::commit(UpdateManager::Transaction id, const AskedPolicy& asked,
+                                          std::optional<std::string> label) {
+  OCTAVO_ASSIGN(const InFlight in_flight, policy(asked));
+  return updates.commit(id, in_flight, std::move(label));
+}
+
+Error UpdateRoutes::none_open(std::string_view sentence) const {
+  const std::string last = updates.last_failure();
+  return last.empty() ? failure("{}", sentence) : failure("{}; {}", sentence, last);
+}
+
+// The gate closes first, so that no request comes between.
+Status UpdateRoutes::hold(InFlight mode, bool refuse_new, std::string why) {
+  const std::optional<std::string> before = context.refusal();
+  if (refuse_new) context.refuse_new(std::move(why));
   Status status = context.engine.pause(mode);
-  if (!status.ok() && refuse_new) context.accept_new();
+  if (status.ok()) {
+    const std::lock_guard lock(mutex);
+    paused_for = mode;
+  } else if (refuse_new && before) {
+    context.refuse_new(*before);
+  } else if (refuse_new) {
+    context.accept_new();
+  }
   return status;
 }
 
+Status UpdateRoutes::pause(InFlight mode, bool refuse_new) {
+  bool asleep = false;
+  {
+    const std::lock_guard lock(mutex);
+    asleep = sleeping;
+  }
+  return hold(mode, refuse_new, asleep ? kAsleep : kPaused);
+}
+
 Status UpdateRoutes::resume() {
+  {
+    const std::lock_guard lock(mutex);
+    if (sleeping) return failure("{}", kAsleep);
+  }
   context.engine.resume();
+  {
+    const std::lock_guard lock(mutex);
+    paused_for.reset();
+  }
   context.accept_new();
   return {};
 }
 
+Status UpdateRoutes::release_memory() {
+  OCTAVO_TRY(updates.release_memory());
+  const std::lock_guard lock(mutex);
+  // Keys and values went with the cache, so that nothing can be kept in place.
+  if (paused_for == InFlight::kInPlace) paused_for = InFlight::kRecompute;
+  return {};
+}
+
 Status UpdateRoutes::sleep(std::uint64_t level, InFlight mode) {
-  OCTAVO_TRY(context.engine.pause(mode));
-  if (level > 0) OCTAVO_TRY(updates.release_memory());
+  // Before requests are aborted for a sleep that cannot be.
+  if (const auto id = updates.open(); id && level > 0) {
+    return failure("weight update {} is open: end or abort it first", *id);
+  }
+  const bool was_paused = context.engine.paused();
+  OCTAVO_TRY(hold(mode, mode != InFlight::kInPlace, kAsleep));
+  if (level > 0) {
+    if (Status released = release_memory(); !released.ok()) {
+      if (!was_paused) static_cast<void>(resume());
+      return released;
+    }
+  }
   const std::lock_guard lock(mutex);
   sleeping = true;
   return {};
@@ -133,6 +212,17 @@ Status UpdateRoutes::wake() {
     sleeping = false;
   }
   return resume();
+}
+
+std::vector<std::string> memory_tags(FieldReader& f) {
+  std::vector<std::string> tags;
+  f.strings("tags", tags);
+  for (const std::string& tag : tags) {
+    if (tag != "weights" && tag != "kv_cache" && tag != "cuda_graph") {
+      f.fail("tags", fmt::format("\"{}\" is none of weights, kv_cache, cuda_graph", printable(tag)));
+    }
+  }
+  return tags;
 }
 
 Json commit_json(const CommitResult& r) {
@@ -177,20 +267,18 @@ std::optional<Json> read_parameters(Exchange& x) {
 }
 
 void add_update_routes(RouteTable& table, ServeContext& context, const UpdateRouteOptions& options) {
-  const auto routes = std::make_shared<UpdateRoutes>(context, options);
-  add_sglang_update_routes(table, routes);
-  add_vllm_update_routes(table, routes);
-  table.add("GET", "/weight_update",
-            [routes](Exchange& x) { static_cast<void>(x.reply(Reply::json(state_json(*routes)))); });
-  table.add("GET", "/weight_parameters",
-            [routes](Exchange& x) { static_cast<void>(x.reply(Reply::json(parameters_json(*routes)))); });
-  table.add("POST", "/abort_weight_update", [routes](Exchange& x) {
-    const auto id = routes->updates.open();
-    const bool ended = id && routes->updates.abort_waiting(*id, "a client aborted it");
-    Json reply = state_json(*routes);
-    reply["aborted"] = ended;
-    static_cast<void>(x.reply(Reply::json(reply)));
-  });
+  add_all(table, std::make_shared<UpdateRoutes>(context, options));
+}
+
+void add_absent_update_routes(RouteTable& table, std::string_view flag) {
+  RouteTable all;
+  add_all(all, nullptr);  // for its paths
+  for (const std::string& path : all.paths()) {
+    const std::string why =
+        fmt::format("there is no route {}: {} turned off those of weight updates, pauses and memory", path, flag);
+    const Handler refuse = [why](Exchange& x) { static_cast<void>(x.reply(Reply::error(404, why))); };
+    table.add_both(path, refuse, {.body_limit = kUnlimitedBody});  // the sentence, not that a body is long
+  }
 }
 
 }  // namespace octavo::serve

@@ -24,5 +24,7 @@ struct UpdateRouteOptions {
 
 // The routes own the manager; the context's engine must outlive the table.
 void add_update_routes(RouteTable& table, ServeContext& context, const UpdateRouteOptions& options);
+// Instead of them: each answers 404 and says that `flag` turned it off.
+void add_absent_update_routes(RouteTable& table, std::string_view flag);
 
 }  // namespace octavo::serve

@@ -1,4 +1,6 @@
 // SGLang's routes of weight updates (io_struct.py, http_server.py of 0.5.23): {"success", "message"} with 200 or 400.
+#include <algorithm>
+
 #include "octavo/base/hash.h"
 #include "octavo/base/text.h"
 #include "octavo/serve/update_state.h"
@@ -33,7 +35,7 @@ void succeed(Exchange& x, Json more, const std::string& message) {
 struct CommitFields {
   std::optional<std::string> label;
   std::string policy;
-  bool abort_all = false;
+  std::optional<bool> abort_all;
 
   void read(FieldReader& f) {
     f.read("weight_version", label);
@@ -41,7 +43,10 @@ struct CommitFields {
     f.read("abort_all_requests", abort_all);
     ignore_the_rest(f);
   }
-  std::string policy_name() const { return policy.empty() && abort_all ? "abort" : policy; }
+  AskedPolicy asked() const {
+    if (!policy.empty() || !abort_all) return {.name = policy};
+    return *abort_all ? AskedPolicy{.name = "abort"} : AskedPolicy{.name = "", .keep = true};
+  }
 };
 
 void begin(Exchange& x, UpdateRoutes& r) {
@@ -68,19 +73,19 @@ void from_tensor(Exchange& x, UpdateRoutes& r) {
   f.ignore({"load_format"});
   if (const Status status = f.finish(); !status.ok()) return refuse(x, status.error());
   if (whole) {
-    const auto policy = r.policy(fields.policy_name());
-    if (!policy.ok()) return refuse(x, policy.error());
+    // Said before the tensors come.
+    if (const auto policy = r.policy(fields.asked()); !policy.ok()) return refuse(x, policy.error());
     const auto id = r.updates.begin(partial);
     if (!id.ok()) return refuse(x, id.error());
     if (const Status status = r.receive(x, *id); !status.ok()) return refuse(x, status.error());
-    const auto done = r.updates.commit(*id, *policy, fields.label);
+    const auto done = r.commit(*id, fields.asked(), fields.label);
     if (!done.ok()) return refuse(x, done.error());
     return succeed(x, commit_json(*done), commit_sentence(*done));
   }
   const auto id = r.updates.open();
   if (!id) {
-    return refuse(x, failure("update_weights_from_tensor() must run between begin_weight_update() and "
-                             "end_weight_update(); ?whole=true makes a body an update of its own"));
+    return refuse(x, r.none_open("update_weights_from_tensor() must run between begin_weight_update() and "
+                                 "end_weight_update(); ?whole=true makes a body an update of its own"));
   }
   if (const Status status = r.receive(x, *id); !status.ok()) return refuse(x, status.error());
   succeed(x, Json::object(), "the tensors have arrived; they serve after end_weight_update()");
@@ -93,7 +98,7 @@ void end(Exchange& x, UpdateRoutes& r) {
   CommitFields fields;
   fields.read(f);
   if (const Status status = f.finish(); !status.ok()) return refuse(x, status.error());
-  const auto done = r.commit(fields.policy_name(), fields.label);
+  const auto done = r.commit(fields.asked(), fields.label);
   if (!done.ok()) return refuse(x, done.error());
   succeed(x, commit_json(*done), commit_sentence(*done));
 }
@@ -116,12 +121,17 @@ void from_disk(Exchange& x, UpdateRoutes& r) {
     f.fail("load_format", "must be auto or safetensors");
   }
   if (const Status status = f.finish(); !status.ok()) return refuse(x, status.error());
-  const auto policy = r.policy(fields.policy_name());
-  if (!policy.ok()) return refuse(x, policy.error());
-  const auto done = r.updates.update_from_path(path, *policy, fields.label, partial);
+  if (const auto policy = r.policy(fields.asked()); !policy.ok()) return refuse(x, policy.error());
+  const auto id = r.updates.begin(partial);
+  if (!id.ok()) return refuse(x, id.error());
+  if (const Status sent = rollout::send_path(path, r.updates.receiver(*id)); !sent.ok()) {
+    r.updates.abort(*id, sent.error().message);
+    return refuse(x, sent.error());
+  }
+  const auto done = r.commit(*id, fields.asked(), fields.label);
   if (!done.ok()) return refuse(x, done.error());
   Json more = commit_json(*done);
-  more["num_paused_requests"] = 0;
+  more["num_paused_requests"] = done->kept_requests;
   succeed(x, more, commit_sentence(*done));
 }
 
@@ -227,18 +237,11 @@ void memory(Exchange& x, UpdateRoutes& r, bool release) {
   const auto body = read_parameters(x);
   if (!body) return;
   FieldReader f(*body);
-  std::vector<std::string> tags;
-  f.strings("tags", tags);
-  bool cache = tags.empty();
-  for (const std::string& tag : tags) {
-    cache = cache || tag == "kv_cache";
-    if (tag != "weights" && tag != "kv_cache" && tag != "cuda_graph") {
-      f.fail("tags", fmt::format("\"{}\" is none of weights, kv_cache, cuda_graph", printable(tag)));
-    }
-  }
+  const std::vector<std::string> tags = memory_tags(f);
+  const bool cache = tags.empty() || std::find(tags.begin(), tags.end(), "kv_cache") != tags.end();
   Status status = f.finish();
   // Weights stay: they have no other copy. What is released of them is the second set, with the cache.
-  if (status.ok() && cache) status = release ? r.updates.release_memory() : r.updates.resume_memory();
+  if (status.ok() && cache) status = release ? r.release_memory() : r.updates.resume_memory();
   if (!status.ok()) return refuse(x, status.error());
   static_cast<void>(x.reply(Reply::json(nullptr)));
 }
@@ -262,10 +265,7 @@ void add_sglang_update_routes(RouteTable& table, const Routes& routes) {
   table.add_both("/resume_memory_occupation", [routes](Exchange& x) { memory(x, *routes, false); });
   for (const char* path : {"/init_weights_update_group", "/update_weights_from_distributed", "/update_weights_from_ipc",
                            "/destroy_weights_update_group"}) {
-    table.add("POST", path, [](Exchange& x) {
-      refuse(x, failure("NCCL and CUDA IPC are not spoken here; send safetensors to /update_weights_from_tensor "
-                        "(docs/rollout.md)"));
-    });
+    table.add("POST", path, [](Exchange& x) { refuse(x, failure("{}", kNoTransfer)); });
   }
 }
 

@@ -29,7 +29,7 @@ void start(Exchange& x, UpdateRoutes& r) {
 
 void update(Exchange& x, UpdateRoutes& r) {
   const auto id = r.updates.open();
-  if (!id) return refuse(x, failure("no weight update is open: /start_weight_update begins one"));
+  if (!id) return refuse(x, r.none_open("no weight update is open: /start_weight_update begins one"));
   if (const Status status = r.receive(x, *id); !status.ok()) return refuse(x, status.error());
   answer(x, {{"message", "Weights updated"}});
 }
@@ -43,7 +43,7 @@ void finish(Exchange& x, UpdateRoutes& r) {
   f.read("weight_version", label);
   f.read("policy", policy);
   if (const Status status = f.finish(); !status.ok()) return refuse(x, status.error());
-  const auto done = r.commit(policy, label);
+  const auto done = r.commit({.name = policy}, label);
   if (!done.ok()) return refuse(x, done.error());
   Json out = {{"message", "Weight update finished"}};
   out.update(commit_json(*done));
@@ -101,8 +101,7 @@ void wake_up(Exchange& x, UpdateRoutes& r) {
   const auto body = read_parameters(x);
   if (!body) return;
   FieldReader f(*body);
-  std::vector<std::string> tags;
-  f.strings("tags", tags);
+  const std::vector<std::string> tags = memory_tags(f);
   if (const Status status = f.finish(); !status.ok()) return refuse(x, status.error());
   // Weights were never gone: what sleeps is the cache.
   const bool all = tags.empty() || std::find(tags.begin(), tags.end(), "kv_cache") != tags.end();
@@ -114,7 +113,7 @@ void wake_up(Exchange& x, UpdateRoutes& r) {
 }
 
 void release_cache(Exchange& x, UpdateRoutes& r) {
-  if (const Status status = r.updates.release_memory(); !status.ok()) return refuse(x, status.error());
+  if (const Status status = r.release_memory(); !status.ok()) return refuse(x, status.error());
   {
     const std::lock_guard lock(r.mutex);
     r.sleeping = true;
@@ -171,6 +170,7 @@ void add_vllm_update_routes(RouteTable& table, const Routes& routes) {
   table.add("POST", "/wake_up", handler(wake_up));
   table.add("POST", "/release_kv_cache_memory", handler(release_cache));
   table.add("POST", "/reset_prefix_cache", handler(reset_prefix_cache));
+  table.add("POST", "/collective_rpc", [](Exchange& x) { refuse(x, failure("{}", kNoTransfer)); });
   table.add("GET", "/is_paused", [routes](Exchange& x) {
     answer(x, {{"is_paused", routes->context.engine.paused()}});
   });

@@ -167,6 +167,7 @@ TEST_F(UpdateManagerTest, OneAtATimeAndStates) {
   EXPECT_EQ(manager.state(), UpdateState::kIdle);
   EXPECT_EQ(manager.commit(*first, InFlight::kAbort).error().message,
             "weight update 1 was ended: the connection broke");
+  EXPECT_EQ(manager.last_failure(), "weight update 1 was aborted: the connection broke");
   EXPECT_EQ(manager.version().number, 1u);
   EXPECT_EQ(manager.checksums().value(), before);
   // A failure of a write ends it; requests in flight are not touched by a commit that would fail.
@@ -175,14 +176,18 @@ TEST_F(UpdateManagerTest, OneAtATimeAndStates) {
   const TensorInfo unknown{"model.nothing", DType::kBF16, {4}};
   EXPECT_FALSE(manager.declare_all(*second, std::span(&unknown, 1)).ok());
   EXPECT_EQ(manager.state(), UpdateState::kIdle);
+  EXPECT_TRUE(manager.last_failure().starts_with("weight update 2 was aborted: ")) << manager.last_failure();
   const auto third = manager.begin();
+  EXPECT_EQ(manager.last_failure(), "");
   Waiting running;
   ASSERT_TRUE(engine->submit(request_for(10, 200, 1), running.sink()).ok());
   running.wait_for_tokens(1);
   EXPECT_EQ(manager.commit(*third, InFlight::kAbort).error().message, "no tensor has arrived");
+  EXPECT_EQ(manager.last_failure(), "weight update 3 was aborted: no tensor has arrived");
   EXPECT_EQ(running.wait().only().last.reason, engine::FinishReason::kLength);
   EXPECT_EQ(manager.version().number, 1u);
   EXPECT_TRUE(update(manager, 1, InFlight::kAbort).ok());
+  EXPECT_EQ(manager.last_failure(), "");
 }
 
 TEST_F(UpdateManagerTest, ATimeoutEndsIt) {
@@ -235,9 +240,9 @@ TEST_F(UpdateManagerTest, Policies) {
     EXPECT_EQ(ask(*engine, request).only().tokens, fresh[1].only().tokens);
   }
   EXPECT_EQ(find_policy("keep").value(), InFlight::kRecompute);
-  EXPECT_EQ(
-      find_policy("kep").error().message,
-      "\"kep\" is no policy for requests in flight: abort, wait, keep, recompute or in_place; did you mean keep?");
+  EXPECT_EQ(find_policy("kep").error().message,
+            "\"kep\" is no policy for requests in flight: abort, wait, keep, recompute, retract or in_place; did you "
+            "mean keep?");
 }
 
 void UpdateManagerTest::under_load(std::string_view scheme, int rounds) {

@@ -76,6 +76,10 @@ class UpdateRoutes : public ::testing::Test {
     }
     return out;
   }
+  static ::testing::AssertionResult says(const Response& r, int status, std::string_view words) {
+    if (r.status == status && r.body.find(words) != std::string::npos) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << r.status << " " << r.body;
+  }
   static Json without_text(Json logprobs) {
     for (Json& entry : logprobs) {
       entry[0] = static_cast<double>(entry[0].get<float>());
@@ -132,6 +136,8 @@ TEST_F(UpdateRoutes, WholeBodiesChunkedAndBroken) {
     EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 400);
   }
   ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "idle"; }));
+  EXPECT_TRUE(says(server.get("/weight_update"), 200, "weight update 1 was aborted: "));
+  EXPECT_TRUE(says(server.post("/end_weight_update", Json::object()), 400, "; weight update 1 was aborted: "));
   EXPECT_EQ(logprobs(server), before);
   EXPECT_EQ(server.get("/weight_info").json()["weight_version"], "default");
   // Chunks of odd sizes.
@@ -224,11 +230,39 @@ TEST_F(UpdateRoutes, VllmSession) {
   EXPECT_EQ(server.post("/init_weight_transfer_engine", {{"init_info", Json::object()}}).status, 400);
 }
 
+// Who asks later is told what an earlier body of the update has done to it.
+TEST_F(UpdateRoutes, TheCauseOfAFailureStays) {
+  TestServer server(setup());
+  EXPECT_EQ(server.get("/weight_update").json()["last_failure"], nullptr);
+  const std::string header = R"({"model.norm.weight":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}})";
+  const std::string wrong_shape =
+      std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "abcdef";
+  EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+  const Response refused = server.request("POST", "/update_weights_from_tensor", wrong_shape, kTensors);
+  EXPECT_TRUE(says(refused, 400, "model.norm.weight"));
+  const std::string cause = server.get("/weight_update").json()["last_failure"].get<std::string>();
+  EXPECT_TRUE(cause.starts_with("weight update 1 was aborted: ")) << cause;
+  EXPECT_NE(cause.find("model.norm.weight"), std::string::npos) << cause;
+  for (const char* path : {"/end_weight_update", "/finish_weight_update"}) {
+    const Json answer = server.post(path, Json::object()).json();
+    EXPECT_EQ(answer.value("message", answer.value("error", "")), "no weight update is open; " + cause);
+  }
+  for (const char* path : {"/update_weights_from_tensor", "/update_weights"}) {
+    EXPECT_TRUE(says(server.request("POST", path, wrong_shape, kTensors), 400, "weight update 1 was aborted: "))
+        << path;
+  }
+  EXPECT_EQ(server.post("/update_weights_from_disk", {{"model_path", "/nowhere"}}).status, 400);
+  EXPECT_TRUE(says(server.get("/weight_update"), 200, "weight update 2 was aborted: "));
+  EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+  EXPECT_EQ(server.get("/weight_update").json()["last_failure"], nullptr);
+}
+
 TEST_F(UpdateRoutes, TimeoutOverHttp) {
   TestServer server(setup(std::chrono::milliseconds(30)));
   EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
   ASSERT_TRUE(TestServer::eventually([&] { return server.get("/weight_update").json()["state"] == "idle"; }));
-  EXPECT_EQ(server.post("/end_weight_update", Json::object()).json()["message"], "no weight update is open");
+  EXPECT_TRUE(says(server.post("/end_weight_update", Json::object()), 400,
+                   "no weight update is open; weight update 1 was aborted: nothing came for"));
 }
 
 // A stream that has begun, and what becomes of it.
@@ -271,7 +305,7 @@ TEST_F(UpdateRoutes, PauseAndGoOn) {
     const Json meta = running.finish();
     EXPECT_EQ(meta["finish_reason"]["type"], std::string(mode) == "abort" ? "abort" : "length") << meta;
   }
-  EXPECT_EQ(server.post("/pause_generation", {{"mode", "sideways"}}).status, 400);
+  EXPECT_TRUE(says(server.post("/pause_generation", {{"mode", "sideways"}}), 400, "recompute, retract or in_place"));
   // vLLM: abort refuses new requests until resume, keep queues them.
   EXPECT_EQ(server.request("POST", "/pause?mode=abort").json()["status"], "paused");
   EXPECT_EQ(server.post("/generate", {{"input_ids", {1}}}).status, 503);
@@ -283,6 +317,104 @@ TEST_F(UpdateRoutes, PauseAndGoOn) {
   EXPECT_EQ(running.finish()["finish_reason"]["type"], "length");
   EXPECT_EQ(server.get("/is_paused").json()["is_paused"], false);
   EXPECT_EQ(server.request("POST", "/pause?mode=other").status, 400);
+}
+
+// A request in the background, and what was said of its tokens.
+class Background {
+ public:
+  explicit Background(TestServer& server, int tokens) : connection_(server.port()) {
+    const auto made = [&] { return server->engine().metrics().generation_tokens; };
+    const auto before = made();
+    connection_.send_request("POST", "/generate",
+                             Json{{"input_ids", kPrompt},
+                                  {"sampling_params", {{"max_new_tokens", tokens}, {"ignore_eos", true}}},
+                                  {"return_logprob", true}}
+                                 .dump());
+    EXPECT_TRUE(TestServer::eventually([&] { return made() > before; }));
+  }
+  Json finish() { return connection_.read_response().json()["meta_info"]; }
+  // Of the tokens from `at` on, as the answer has them.
+  static std::vector<float> logprobs(const Json& meta, std::size_t at) {
+    std::vector<float> out;
+    for (std::size_t i = at; i < at + kCompared; ++i) out.push_back(meta["output_token_logprobs"][i][0].get<float>());
+    return out;
+  }
+  // As a fresh process says of the same tokens on the weights of a folder.
+  static std::vector<float> scores(const Json& meta, std::size_t at, const std::string& folder) {
+    std::vector<std::int32_t> tokens = kPrompt;
+    for (std::size_t i = 0; i < at + kCompared; ++i) {
+      tokens.push_back(meta["output_token_logprobs"][i][1].get<std::int32_t>());
+    }
+    const engine::Scores all = test::scores_of(folder, tokens, 0);
+    std::vector<float> out;
+    for (std::size_t i = 0; i < kCompared; ++i)
+      out.push_back(static_cast<float>(all.logprobs[kPrompt.size() + at + i]));
+    return out;
+  }
+
+ private:
+  static constexpr std::size_t kCompared = 16;
+  inline static const std::vector<std::int32_t> kPrompt = {5, 1, 77};
+  Connection connection_;
+};
+
+// What a pause keeps, an update that says nothing else keeps as well, in the way of the pause.
+TEST_F(UpdateRoutes, APauseKeepsRequestsThroughAnUpdate) {
+  struct Case {
+    std::string pause, resume, in_flight;
+    Json fields;
+    bool session = false, kept = true;
+  };
+  TestServer server(setup());
+  std::vector<std::unique_ptr<NewWeights>> all;
+  std::string old = TestServer::model_folder();
+  for (const Case& c :
+       {Case{"/pause?mode=keep", "/resume", "in_place", Json::object()},
+        Case{"/pause?mode=keep", "/resume", "in_place", Json{{"abort_all_requests", false}}, true},
+        Case{"/pause_generation?mode=in_place", "/continue_generation", "in_place", Json::object(), true},
+        Case{"/pause_generation?mode=retract", "/continue_generation", "recompute", Json::object()},
+        Case{"/pause_generation?mode=retract", "/continue_generation", "recompute", Json::object(), true},
+        Case{"/pause?mode=keep", "/resume", "recompute", Json{{"policy", "recompute"}}},
+        Case{"/pause?mode=keep", "/resume", "abort", Json{{"policy", "abort"}}, false, false},
+        Case{"/pause?mode=keep", "/resume", "abort", Json{{"abort_all_requests", true}}, false, false},
+        Case{"/pause?mode=abort", "/resume", "abort", Json::object(), false, false}}) {
+    SCOPED_TRACE(c.pause + " " + c.fields.dump() + (c.session ? " in a session" : ""));
+    const NewWeights& weights = *all.emplace_back(std::make_unique<NewWeights>(20 + all.size()));
+    Background running(server, 3000);
+    ASSERT_EQ(server.request("POST", c.pause).status, 200);
+    Json fields = c.fields;
+    Response r;
+    if (c.session) {
+      ASSERT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+      ASSERT_EQ(server.request("POST", "/update_weights_from_tensor", weights.files[0], kTensors).status, 200);
+      r = server.post("/end_weight_update", fields);
+    } else {
+      fields["model_path"] = weights.folder;
+      r = server.post("/update_weights_from_disk", fields);
+      EXPECT_EQ(r.json()["num_paused_requests"], c.kept ? 1 : 0);
+    }
+    ASSERT_EQ(r.status, 200) << r.body;
+    EXPECT_EQ(r.json()["in_flight"], c.in_flight);
+    EXPECT_EQ(server.get("/is_paused").json()["is_paused"], true);
+    ASSERT_EQ(server.request("POST", c.resume).status, 200);
+    const Json meta = running.finish();
+    EXPECT_EQ(meta["finish_reason"]["type"], c.kept ? "length" : "abort");
+    if (c.kept) {
+      ASSERT_EQ(meta["weight_versions"].size(), 2u) << meta["weight_versions"];
+      const auto at = meta["weight_versions"][1]["start"].get<std::size_t>();
+      const std::vector<float> said = Background::logprobs(meta, at);
+      EXPECT_NE(said, Background::scores(meta, at, old));
+      EXPECT_EQ(said == Background::scores(meta, at, weights.folder), c.in_flight == "recompute");
+    }
+    old = weights.folder;
+  }
+  // Resumed: the server's own policy again, or what the client asks for.
+  Background running(server, 3000);
+  Response r = server.post("/update_weights_from_disk", {{"model_path", old}, {"abort_all_requests", false}});
+  EXPECT_EQ(r.json()["in_flight"], "recompute");
+  EXPECT_EQ(r.json()["num_paused_requests"], 1);
+  EXPECT_EQ(running.finish()["finish_reason"]["type"], "length");
+  EXPECT_EQ(server.post("/update_weights_from_disk", {{"model_path", old}}).json()["in_flight"], "abort");
 }
 
 // Paused means that no token is made; a pause that waits comes after the last one.
@@ -342,7 +474,7 @@ TEST_F(UpdateRoutes, SleepAndMemory) {
   TestServer server(setup());
   const Json before = logprobs(server);
   const NewWeights weights(6);
-  for (const char* release : {"/release_memory_occupation", "/sleep?level=1"}) {
+  for (const char* release : {"/release_memory_occupation", "/sleep?level=1&mode=keep"}) {
     SCOPED_TRACE(release);
     const bool vllm = std::string_view(release).starts_with("/sleep");
     EXPECT_EQ(server.request("POST", release).status, 200);
@@ -368,9 +500,79 @@ TEST_F(UpdateRoutes, SleepAndMemory) {
     EXPECT_EQ(waited["completion_tokens"], 2);
     EXPECT_EQ(without_text(logprobs(server)), fresh_logprobs(weights.folder));
   }
+  EXPECT_TRUE(says(server.post("/resume_memory_occupation", {{"tags", {"nope"}}}), 400,
+                   R"(tags: \"nope\" is none of weights, kv_cache, cuda_graph)"));
   EXPECT_EQ(server.post("/release_memory_occupation", {{"tags", {"weihgts"}}}).status, 400);
   EXPECT_EQ(server.request("POST", "/reset_prefix_cache").status, 200);
   EXPECT_EQ(generate(server)["cached_tokens"], 0);
+}
+
+TEST_F(UpdateRoutes, AsleepNewRequestsAreRefused) {
+  TestServer server(setup());
+  const Json prompt = {{"model", "tiny"}, {"prompt", {5, 1, 77}}, {"max_tokens", 2}};
+  for (const char* sleep : {"/sleep", "/sleep?mode=wait&level=2", "/sleep?level=0"}) {
+    SCOPED_TRACE(sleep);
+    EXPECT_EQ(server.request("POST", sleep).status, 200);
+    for (const char* path : {"/v1/completions", "/health_generate"}) {
+      const Response r = std::string_view(path) == "/health_generate" ? server.get(path) : server.post(path, prompt);
+      EXPECT_TRUE(says(r, 503, "the engine is asleep; /wake_up ends that")) << path;
+    }
+    for (const char* path : {"/resume", "/continue_generation"}) {
+      EXPECT_TRUE(says(server.request("POST", path), 400, "the engine is asleep; /wake_up ends that")) << path;
+    }
+    EXPECT_EQ(server.request("POST", "/pause?mode=abort").status, 200);
+    EXPECT_TRUE(says(server.request("POST", "/wake_up?tags=nope"), 400,
+                     R"(tags: \"nope\" is none of weights, kv_cache, cuda_graph)"));
+    EXPECT_TRUE(says(server.post("/v1/completions", prompt), 503, "the engine is asleep"));
+    EXPECT_EQ(server.get("/is_paused").json()["is_paused"], true);
+    EXPECT_EQ(server.get("/is_sleeping").json()["is_sleeping"], true);
+    EXPECT_EQ(server.request("POST", "/wake_up?tags=weights").json()["status"], "sleeping");
+    EXPECT_EQ(server.request("POST", "/wake_up").json()["status"], "awake");
+    EXPECT_EQ(server.post("/v1/completions", prompt).status, 200);
+    EXPECT_EQ(server.request("POST", "/resume").status, 200);
+  }
+  // A sleep that cannot be stops nobody.
+  EXPECT_EQ(server.post("/begin_weight_update", Json::object()).status, 200);
+  EXPECT_TRUE(says(server.request("POST", "/sleep"), 400, "weight update 1 is open"));
+  EXPECT_EQ(server.get("/is_paused").json()["is_paused"], false);
+  EXPECT_EQ(server.post("/v1/completions", prompt).status, 200);
+}
+
+// A request in flight that a sleep keeps is computed again: its keys and values went with the cache.
+TEST_F(UpdateRoutes, SleepKeepsARequestThroughAnUpdate) {
+  TestServer server(setup());
+  const NewWeights weights(7);
+  Background running(server, 3000);
+  EXPECT_EQ(server.request("POST", "/sleep?level=1&mode=keep").status, 200);
+  const Response r = server.post("/update_weights_from_disk", {{"model_path", weights.folder}});
+  EXPECT_EQ(r.json()["in_flight"], "recompute") << r.body;
+  EXPECT_EQ(r.json()["num_paused_requests"], 1);
+  EXPECT_EQ(server.request("POST", "/wake_up").json()["status"], "awake");
+  const Json meta = running.finish();
+  EXPECT_EQ(meta["finish_reason"]["type"], "length");
+  const auto at = meta["weight_versions"][1]["start"].get<std::size_t>();
+  EXPECT_EQ(Background::logprobs(meta, at), Background::scores(meta, at, weights.folder));
+}
+
+TEST_F(UpdateRoutes, OtherWaysForTensorsAreRefused) {
+  TestServer server(setup());
+  for (const char* path : {"/update_weights_from_distributed", "/update_weights_from_ipc", "/collective_rpc"}) {
+    EXPECT_TRUE(says(server.post(path, Json::object()), 400, "NCCL and CUDA IPC are not spoken here")) << path;
+  }
+}
+
+TEST_F(UpdateRoutes, TurnedOffTheyNameTheFlag) {
+  test::ServerSetup without = test::long_setup();
+  without.more = [](RouteTable& table, ServeContext&) { add_absent_update_routes(table, "--no-weight-updates"); };
+  TestServer server(without);
+  for (const char* path :
+       {"/pause", "/update_weights_from_disk", "/sleep", "/abort_weight_update", "/collective_rpc"}) {
+    EXPECT_TRUE(says(server.post(path, Json::object()), 404, "--no-weight-updates")) << path;
+  }
+  EXPECT_TRUE(says(server.get("/weight_update"), 404, "--no-weight-updates"));
+  EXPECT_TRUE(says(server.request("POST", "/update_weights_from_tensor", std::string(1000, 'x'), kTensors), 404,
+                   "--no-weight-updates"));
+  EXPECT_EQ(generate(server)["completion_tokens"], 8);
 }
 
 }  // namespace
